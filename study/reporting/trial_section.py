@@ -16,13 +16,15 @@ def trial_parts(data: StudyData) -> Iterator[Part]:
     """Yield a table of all trials; failed and pruned ones are marked."""
     of_task = [f"val_{name}" for name in data.settings.task.scores[:1]]
     scores = list(dict.fromkeys((data.settings.metric, "val_accuracy", *of_task)))
+    modes = {r.config.mode for r in data.records}
+    rates = ["lr"] * (modes != {"probe"}) + ["l2"] * ("probe" in modes)
     head = [
-        *("trial", "kind", "status", "mode", "train_ratio", "lr", "aux_weight", "seed", "epochs"),
-        *(*scores, "test_accuracy", "seconds", "error"),
+        *("trial", "kind", "status", "mode", "train_ratio", *rates, "aux_weight", "seed"),
+        *("epochs", *scores, "test_accuracy", "seconds", "error"),
     ]
     yield Table(
         head,
-        [_row(record, scores) for record in data.records],
+        [_row(record, rates, scores) for record in data.records],
         f"{pluralize(len(data.records), 'trial')}: {status_counts(data.records)}. "
         "Bold: the winner; italic: pruned (stopped early), with its last scores; "
         "shaded: failed or interrupted.",
@@ -31,15 +33,16 @@ def trial_parts(data: StudyData) -> Iterator[Part]:
     )
 
 
-def _row(record: TrialRecord, scores: Sequence[str]) -> list[str]:
+def _row(record: TrialRecord, rates: Sequence[str], scores: Sequence[str]) -> list[str]:
     c = record.config
+    name, _, rate = show_rate(record, ".2e").partition(" ")  # A probe has a penalty in its place.
     return [
         str(record.trial),
         record.kind,
         record.status,
         c.mode,
         f"{c.train_ratio:g}",
-        show_rate(record, ".2e").removeprefix("lr "),
+        *(rate if each == name else "" for each in rates),
         show_weight(c.aux_weight, ".3g"),
         f"{c.seed} to {c.seed + c.seeds - 1}" if c.seeds > 1 else str(c.seed),
         f"{len(record.history)} of {c.epochs}",
