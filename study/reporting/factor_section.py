@@ -6,9 +6,9 @@ from study.analysis.importances import BEST, ENOUGH, importances, scored
 from study.analysis.study_data import StudyData
 from study.answers.auxiliary import HOW_CONTROLLED, task_error, trial_error
 from study.answers.phrases import enumerate_words, share, show_weight
+from study.reporting.comparison_tables import difference_text, estimate_text
 from study.reporting.figures import factor_plots
 from study.reporting.figures.parallel_plot import draw_parallel
-from study.reporting.label_section import difference_text, estimate_text
 from study.reporting.page import FigureWriter, Paragraph, Part, Table, isolated
 from tl_core.config import FROZEN
 from tl_core.text import pluralize
@@ -74,15 +74,19 @@ def aux_weight_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
             f"{isolated(task.shown)} is predicted on the test images with {task_error(effect)}.",
         )
     # The task can't change how frozen features are classified, and a probe has no weight.
-    searched = [r for r in data.search if r.config.mode not in FROZEN] or data.search
-    if not scored(searched):
+    searched = [r for r in data.search if r.config.mode not in FROZEN]
+    if not scored(searched or data.search):
         yield _NO_SCORE
         return
     weights = {r.config.aux_weight for r in searched}
-    if len(weights) == 1:
+    if len(weights) < 2:
         if not effects:
-            weight = show_weight(weights.pop(), ".3g")
-            text = f"All trials of the search had aux_weight {weight}: there is no comparison."
+            text = "All trials of the search have "
+            text += (
+                f"aux_weight {show_weight(weights.pop(), '.3g')}: there is no comparison."
+                if weights
+                else "frozen features, and the auxiliary task can't change how they are classified."
+            )
             if data.winner and (learned := trial_error(data.winner, task)):
                 text += f" Trial {data.winner.trial} predicts {isolated(task.shown)} on the test "
                 text += f"images with {learned}."

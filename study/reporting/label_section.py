@@ -2,14 +2,23 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from study.analysis.comparisons import Difference
 from study.analysis.estimates import CellSummary
-from study.analysis.label_efficiency import Crossover, pareto_front
+from study.analysis.label_efficiency import pareto_front
 from study.analysis.study_data import StudyData
-from study.answers.phrases import on_new, score_words, seeds, test_images
+from study.answers.phrases import on_new, seeds, test_images
 from study.answers.sentences import LOG_LOSS, decisive, label_score
-from study.intervals.estimate import Estimate
-from study.reporting.figures.trial_plots import draw_label_efficiency, draw_trials
+from study.reporting.comparison_tables import (
+    crossover_table,
+    difference_table,
+    estimate_text,
+    interval_text,
+    saved_table,
+)
+from study.reporting.figures.trial_plots import (
+    draw_label_efficiency,
+    draw_trials,
+    is_joined,
+)
 from study.reporting.page import FigureWriter, Paragraph, Part, Table
 from study.search.cells import Cell
 from tl_core.config import MODES
@@ -34,12 +43,15 @@ def label_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
     if data.settings.objective == "pareto":
         yield _pareto_table(data)
     title = f"{data.subject}: {pluralize(len(data.search), 'trial')} of the search"
+    figure = draw_trials(data.search, data.settings.metric, data.labels, title)
+    joined = "Lines join the best trials of each mode. They"
+    best = joined if is_joined(data.search, data.settings.metric) else "The best trials"
     yield figures.add(
         "trials",
-        draw_trials(data.search, data.settings.metric, data.labels, title),
+        figure,
         f"Every trial of the search with {data.settings.backbone}, on the validation set that "
-        "decides what is repeated and confirmed. Lines join the best trials of each mode. They "
-        "were selected because they are good, so only test scores tell what more labels gain.",
+        f"decides what is repeated and confirmed. {best} were selected because they are good, so "
+        "only test scores tell what more labels gain.",
     )
 
 
@@ -66,26 +78,30 @@ def _confirmed_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
         " Hollow: no trial of the search has finished in this cell, so the configuration of the "
         "nearest ratio was used."
     ) * any(c.borrowed_from is not None for c in cells)
+    paired = [some for each in scores if (some := data.findings.differences(each))]
+    below = (
+        " Where intervals of two modes overlap, see their paired difference below."
+        if paired
+        else ""
+    )
     yield figures.add(
         "label-efficiency",
         draw_label_efficiency(cells, scores, data.labels, title, beyond),
         f"Test scores of {data.settings.backbone}: {shown}. A "
-        "seed sets the initial weights, the batch order and the training images. Where intervals "
-        f"of two modes overlap, see their paired difference below.{hollow}{dashed}",
+        "seed sets the initial weights, the batch order and the training images."
+        f"{below}{hollow}{dashed}",
     )
     same = same_images(data)
     for each in scores:
         yield cell_table(cells, each, same)
-        if any(c.scores[each].images for c in cells):
+        if any(c.scores[each].images and len(c.seeds) > 1 for c in cells):
             yield seeds_table(cells, each)
-    for each in scores:
-        if differences := data.findings.differences(each):
-            yield difference_table(differences)
+    yield from map(difference_table, paired)
     if found := data.findings.crossovers(score):
         yield crossover_table(found, score, max(len(c.seeds) for c in cells))
     saved = data.findings.labels_saved(score)
     if matches := [s.match for s in saved if s.match and s.ratio != s.ratio_b]:
-        yield _saved_table(matches, saved[0].margin)
+        yield saved_table(matches, saved[0].margin)
 
 
 def cell_table(cells: Sequence[CellSummary], score: str, same: str = "") -> Table:
@@ -146,73 +162,6 @@ def same_images(data: StudyData) -> str:
     )
 
 
-def difference_table(differences: Sequence[Difference]) -> Table:
-    """Return the differences of one score, with arrows where there is a verdict."""
-    pairs = list(dict.fromkeys((d.a.mode, d.b.mode) for d in differences))
-    found = {(d.a.mode, d.b.mode, d.a.train_ratio): d for d in differences}
-    texts = {place: difference_text(d) + _could_show(d) for place, d in found.items()}
-    new = all(d.estimate.images for d in differences)
-    where = on_new(differences[0].estimate) if new else "on these test images"
-    return Table(
-        ["train_ratio", *(f"{a} - {b}" for a, b in pairs)],
-        [
-            [f"{ratio:g}", *(texts.get((a, b, ratio), "") for a, b in pairs)]
-            for ratio in sorted({d.a.train_ratio for d in differences})
-        ],
-        f"Paired differences in {differences[0].score} with 95 % interval {where}. ±: the "
-        "smallest difference that these images and seeds could have shown. An arrow means that the "
-        "modes differ: ▲ the first is better, ▼ it is worse. Arrows are Holm-adjusted for the "
-        f"{pluralize(len(differences), 'comparison')} of this table: the chance of one or more "
-        "wrong arrows is about 5 % at most. So a single interval may exclude zero and have no "
-        "arrow.",
-    )
-
-
-def _could_show(d: Difference) -> str:
-    half = d.estimate.half_width
-    return "" if half is None else f" ±{half:.3f}"
-
-
-def crossover_table(found: Sequence[Crossover], score: str, n_seeds: int) -> Table:
-    """Return where the modes of each pair change places, and how sure that is.
-
-    One seed gives no intervals.
-    """
-    return Table(
-        ["mode", "overtakes", "at train_ratio", "95 % interval", "crossover"],
-        [[c.after, c.before, *_place(c, n_seeds), c.status] for c in found],
-        f"Where one mode overtakes another in {score}, for each pair: where a line "
-        "through the differences is zero, with Fieller's interval. Seen: the interval lies within "
-        "the studied ratios, and by the arrows of the differences one mode is ahead at a ratio "
-        "below it, the other at one above it. None seen: the line is zero nowhere, and one mode is "
-        "shown to be ahead at a ratio or more, the other at none. Not resolved: neither.",
-    )
-
-
-def _place(c: Crossover, n_seeds: int) -> tuple[str, str]:
-    if c.ratio is None:
-        return "none" if c.status == "none seen" else "", ""
-    if c.low is None and c.high is None:
-        return f"{c.ratio:.2g}", "unbounded" if n_seeds > 1 else interval_text(None, None)
-    low = f"{c.low:.2g}" if c.low is not None else "below all tried"
-    high = f"{c.high:.2g}" if c.high is not None else "above all tried"
-    return f"{c.ratio:.2g}", f"{low} to {high}"
-
-
-def _saved_table(matches: Sequence[Difference], margin: float) -> Table:
-    rows = []
-    for d in matches:
-        few, many = (f"{cell.mode} at {cell.train_ratio:g}" for cell in (d.a, d.b))
-        rows.append([few, many, estimate_text(d.estimate, "+")])
-    what = score_words(matches[0].score)
-    return Table(
-        ["few labels", "match many", f"difference in {what}"],
-        rows,
-        f"Labels saved: the smallest ratio whose {what} is shown to be less than {margin:g} "
-        "behind, with a chance of at most 2.5 % of any false match with the same goal.",
-    )
-
-
 def _pareto_table(data: StudyData) -> Table:
     metric = data.settings.metric
     return Table(
@@ -223,20 +172,3 @@ def _pareto_table(data: StudyData) -> Table:
         ],
         f"The Pareto front of the search: no trial has a better {metric} with as few labels.",
     )
-
-
-def estimate_text(e: Estimate, sign: str = "") -> str:
-    """Return a mean and its interval with three decimals; a line break fits only between them."""
-    return f"{e.mean:{sign}z.3f} {interval_text(e.low, e.high)}"
-
-
-def interval_text(low: float | None, high: float | None) -> str:
-    """Return an interval, without places for a line break."""
-    text = "(one seed)" if low is None or high is None else f"({low:z.3f} to {high:z.3f})"
-    return text.replace(" ", chr(0xA0))
-
-
-def difference_text(d: Difference) -> str:
-    """Return a difference, with an arrow if there is one by its verdict."""
-    mark = {"better": "▲ ", "worse": "▼ ", "cannot tell": ""}[d.verdict]
-    return mark + estimate_text(d.estimate, "+")

@@ -21,9 +21,9 @@ from study.answers.phrases import on_new, show_number, show_rate, show_weight
 from study.config.values import show_folder
 from study.records.study_folder import RECALL
 from study.records.trial_record import TrialRecord
+from study.reporting.comparison_tables import estimate_text, interval_text
 from study.reporting.figures.trial_plots import draw_curves
 from study.reporting.figures.winner_plots import draw_confusion, draw_reliability
-from study.reporting.label_section import estimate_text, interval_text
 from study.reporting.page import (
     Code,
     FigureWriter,

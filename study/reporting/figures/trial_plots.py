@@ -61,8 +61,22 @@ def draw_trials(
     style.ratio_axis(axes, [r.config.train_ratio for r in records], labels)
     style.score_axis(axes, metric)
     lines, _ = axes.get_legend_handles_labels()
-    style.legend_below(figure, [*lines, *style.status_keys(records)], "lines join the best trials")
+    joined = "lines join the best trials" if is_joined(records, metric) else ""
+    style.legend_below(figure, [*lines, *style.status_keys(records)], joined)
     return figure
+
+
+def is_joined(records: Sequence[TrialRecord], metric: Metric) -> bool:
+    """Whether a mode has best trials at several ratios, which a line joins."""
+    by_mode = ([r for r in records if r.config.mode == mode] for mode in modes_of(records))
+    return any(len(_best(here, metric)) > 1 for here in by_mode)
+
+
+def _best(records: Sequence[TrialRecord], metric: Metric) -> list[TrialRecord]:
+    """The best trial at each ratio that has one."""
+    ratios = sorted({r.config.train_ratio for r in records})
+    found = (best_of([r for r in records if r.config.train_ratio == x], metric) for x in ratios)
+    return [record for record in found if record]
 
 
 def _draw_mode(axes: Axes, records: list[TrialRecord], metric: Metric, aside: float) -> None:
@@ -76,9 +90,7 @@ def _draw_mode(axes: Axes, records: list[TrialRecord], metric: Metric, aside: fl
         axes.scatter(x, y, 26, alpha=0.5, marker=look["marker"], **colors)
     failed = [r.config.train_ratio * aside for r in records if r.status == "failed"]
     style.mark_failed(axes, failed, mode)
-    ratios = sorted({r.config.train_ratio for r in records})
-    best = [best_of([r for r in records if r.config.train_ratio == x], metric) for x in ratios]
-    line = [(b.config.train_ratio * aside, b.value(metric)) for b in best if b]
+    line = [(r.config.train_ratio * aside, r.value(metric)) for r in _best(records, metric)]
     if line:
         axes.plot(*zip(*line, strict=True), label=mode, linewidth=1.8, **look)
 

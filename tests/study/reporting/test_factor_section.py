@@ -54,20 +54,20 @@ def test_weights_are_compared_among_networks_alone() -> None:
     parts, figures = aux_parts([probe, fixed], [])
     (paragraph,) = parts
     assert isinstance(paragraph, Paragraph)
-    assert paragraph.text == "All trials of the search had aux_weight 0.3: there is no comparison."
+    assert paragraph.text == "All trials of the search have aux_weight 0.3: there is no comparison."
     assert not figures.texts
     _, figures = aux_parts([probe, fixed, more], [])
     assert {text.split("\n")[0] for text in figures.texts} == {"trial 1", "trial 2"}
 
 
 def test_without_a_comparison_the_error_of_the_winner_is_told() -> None:
-    record = make_record(3, mode="freeze", aux_weight=0.3)
+    record = make_record(3, mode="finetune", aux_weight=0.3)
     record.test = {"test_brightness_mae": 0.05, "test_brightness_r2": 0.8}
     record.test["test_brightness_mae_baseline"] = 0.12
     (paragraph,), _ = aux_parts([record], [], confirm=False)
     assert isinstance(paragraph, Paragraph)
     assert paragraph.text == (
-        "All trials of the search had aux_weight 0.3: there is no comparison. Trial 3 predicts "
+        "All trials of the search have aux_weight 0.3: there is no comparison. Trial 3 predicts "
         "brightness on the test images with mean error 0.050 on a scale of 0 to 1, 0.120 for the "
         "training mean, R2 0.80."
     )
@@ -75,6 +75,20 @@ def test_without_a_comparison_the_error_of_the_winner_is_told() -> None:
     (paragraph,), _ = aux_parts([untrained], [], confirm=False)
     assert isinstance(paragraph, Paragraph)
     assert paragraph.text.endswith("there is no comparison.")
+
+
+def test_frozen_features_are_not_drawn_over_the_weight() -> None:
+    frozen = [make_record(i, mode="freeze", aux_weight=i / 4) for i in range(3)]
+    (paragraph,), figures = aux_parts(frozen, [], confirm=False)
+    assert isinstance(paragraph, Paragraph)
+    assert paragraph.text == (
+        "All trials of the search have frozen features, and the auxiliary task can't change how "
+        "they are classified."
+    )
+    assert not figures.texts
+    (paragraph,), _ = aux_parts([replace(r, status="failed", history=[]) for r in frozen], [])
+    assert isinstance(paragraph, Paragraph)
+    assert paragraph.text == "No trial has a score yet."
 
 
 def test_where_controls_ran_there_is_a_comparison() -> None:

@@ -4,23 +4,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from study.analysis.comparisons import mode_differences
 from study.analysis.estimates import Confirmed, summarize
-from study.analysis.label_efficiency import Crossover
 from study.analysis.study_data import StudyData
+from study.reporting.comparison_tables import estimate_text
 from study.reporting.figures.style import Plot
-from study.reporting.label_section import (
-    cell_table,
-    crossover_table,
-    difference_table,
-    estimate_text,
-    interval_text,
-    label_parts,
-    same_images,
-    seeds_table,
-)
+from study.reporting.label_section import cell_table, label_parts, same_images, seeds_table
 from study.reporting.page import Drawing, FigureWriter, Table
-from tests.support.studies.builders import make_confirmed, make_settings
+from tests.support.studies.builders import make_confirmed, make_record, make_settings
 from tests.support.studies.image_tables import seen
 from tl_core.config import Metric
 
@@ -81,55 +71,6 @@ def test_ratio_at_which_all_seeds_train_on_the_same_images_is_told(
     assert cell_table(data.cells, "test_accuracy", " It.").caption.endswith("test images. It.")
 
 
-def test_differences_have_an_arrow_and_what_could_have_been_shown() -> None:
-    (found,) = mode_differences(two_modes(0.1))
-    half = found.estimate.half_width
-    assert half is not None
-    table = difference_table([found])
-    (row,) = table.rows
-    assert row[1].startswith("▲ +0.2")
-    assert row[1].endswith(f" ±{half:.3f}")
-    assert "with 95 % interval on new photos" in table.caption
-    assert "Holm-adjusted for the 1 comparison of this table" in table.caption
-    old = difference_table(mode_differences(make_confirmed("freeze", 0.1, (0.5,)) + make_confirmed(
-        "scratch", 0.1, (0.25,)
-    )))  # fmt: skip
-    assert old.rows == [["0.1", "+0.250 (one\xa0seed)"]]
-    assert "with 95 % interval on these test images" in old.caption
-
-
-def test_no_number_is_minus_zero() -> None:
-    assert interval_text(-1e-9, 0.1) == "(0.000\xa0to\xa00.100)"
-
-
-def test_crossovers_are_called_what_they_are() -> None:
-    found = [
-        Crossover("freeze", "finetune", "seen", 0.2, 0.12, 0.3),
-        Crossover("freeze", "finetune", "not resolved", 0.2, 0.12, 0.3),
-        Crossover("freeze", "finetune", "not resolved", 0.2, None, 0.3),
-        Crossover("freeze", "finetune", "not resolved", 0.2, None, None),
-        Crossover("freeze", "finetune", "none seen", None, None, None),
-        Crossover("freeze", "finetune", "not resolved", None, None, None),
-    ]
-    table = crossover_table(found, "test_macro_f1", 3)
-    assert table.caption.startswith("Where one mode overtakes another in test_macro_f1, for each ")
-    assert [row[2:] for row in table.rows] == [
-        ["0.2", "0.12 to 0.3", "seen"],
-        ["0.2", "0.12 to 0.3", "not resolved"],
-        ["0.2", "below all tried to 0.3", "not resolved"],
-        ["0.2", "unbounded", "not resolved"],
-        ["none", "", "none seen"],
-        ["", "", "not resolved"],
-    ]
-    assert table.caption.endswith(
-        "Seen: the interval lies within the studied ratios, and by the arrows of the differences "
-        "one mode is ahead at a ratio below it, the other at one above it. None seen: the line is "
-        "zero nowhere, and one mode is shown to be ahead at a ratio or more, the other at none. "
-        "Not resolved: neither."
-    )
-    assert crossover_table(found[3:4], "test_accuracy", 1).rows[0][3] == "(one\xa0seed)"
-
-
 @pytest.mark.parametrize(("seeds", "kept", "caption"), [
     (2, True, "mean and 95 % interval over 2 fresh seeds and new photos. A seed sets"),
     (2, False, "mean and 95 % interval over 2 fresh seeds. A seed sets"),
@@ -157,11 +98,14 @@ def test_the_figure_says_which_interval_it_shows(seeds: int, kept: bool, caption
         "; with one seed, of this network. A" if kept else "; with one seed, without interval. A"
     )
     assert (alone in uneven.caption) == (seeds > 1)
+    below = " Where intervals of two modes overlap, see their paired difference below."
+    assert below in uneven.caption
+    assert below not in figure.caption
     vars(data).pop("findings")
     vars(data).update(confirmed=[replace(c, borrowed_from=0.2) for c in confirmed[:1]])
     borrowed = next(iter(label_parts(data, Captions())))
     assert isinstance(borrowed, Drawing)
-    assert "below. Hollow: no trial of the search has finished in this cell" in borrowed.caption
+    assert "images. Hollow: no trial of the search has finished in this cell" in borrowed.caption
 
 
 def test_differences_are_shown_in_accuracy_and_in_the_score_that_was_asked_for() -> None:
@@ -177,3 +121,24 @@ def test_differences_are_shown_in_accuracy_and_in_the_score_that_was_asked_for()
         tables = [part.caption for part in label_parts(data, Captions()) if isinstance(part, Table)]
         paired = [caption for caption in tables if caption.startswith("Paired differences in ")]
         assert [caption.split()[3] for caption in paired] == scores
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_one_seed_has_no_table_for_other_seeds(seeds: int) -> None:
+    data = StudyData(Path(), {"data": {"name": "photos", "images": 300}}, [])
+    vars(data).update(settings=make_settings(), confirmed=seen("freeze", 0.1, HITS[:seeds]))
+    tables = [part.caption for part in label_parts(data, Captions()) if isinstance(part, Table)]
+    alone = [caption for caption in tables if "for other seeds alone" in caption]
+    assert len(alone) == (2 if seeds > 1 else 0)
+
+
+@pytest.mark.parametrize("ratios", [(0.1, 0.1), (0.1, 0.8)])
+def test_lines_are_told_where_there_are_some(ratios: tuple[float, float]) -> None:
+    records = [make_record(i, train_ratio=ratio) for i, ratio in enumerate(ratios)]
+    data = StudyData(Path(), {"data": {"name": "photos", "images": 300}}, records)
+    vars(data).update(settings=make_settings(), confirmed=[])
+    *_, figure = label_parts(data, Captions())
+    assert isinstance(figure, Drawing)
+    joined = "confirmed. Lines join the best trials of each mode. They were selected"
+    alone = "confirmed. The best trials were selected"
+    assert (joined if ratios[0] < ratios[1] else alone) in figure.caption

@@ -125,6 +125,9 @@ def test_every_ended_trial_is_a_point_and_a_line_joins_the_best() -> None:
     for records, named in ((trial_records(), keys), (trial_records()[:3], keys[:1])):
         (legend,) = draw_trials(records, "val_log_loss", SHARE_OF_100, "").legends
         assert [text.get_text() for text in legend.get_texts()] == named
+        assert legend.get_title().get_text() == "lines join the best trials"
+    (legend,) = draw_trials(trial_records()[:1], "val_log_loss", SHARE_OF_100, "").legends
+    assert not legend.get_title().get_text(), "one ratio has no lines"
     records = [make_record(i) for i in range(2)]
     for record, accuracy in zip(records, (0.7, 0.9), strict=True):
         record.history = [make_epoch(val_accuracy=accuracy)]
