@@ -90,19 +90,21 @@ def outcome_of(data: StudyData) -> dict[str, Any]:
     """Return what MLflow shows of a study that has ended.
 
     `answer` is its sentences. If it has a winner, `winner` has the number, mode and train_ratio of
-    that trial, and `scores` its value of the study's metric and the means of its cell's test scores
-    over the fresh seeds, if it is confirmed.
+    that trial, and `scores` that trial's value of the study's metric, as `winner_val_log_loss`. If
+    it is confirmed, they have the means over its cell's fresh seeds, too, as `val_log_loss_mean`
+    and `test_accuracy_mean`.
     """
-    best, metric = data.winner, data.settings.metric
+    best, cell, metric = data.winner, data.winning_cell, data.settings.metric
     if best is None:
         return {"answer": list(answer_of(data))}
-    cell = data.winning_cell
-    tested = {name: e.mean for name, e in cell.scores.items()} if cell else {}
+    means = {name: e.mean for name, e in cell.scores.items()} if cell else {}
+    means |= {metric: data.choices.mean_on_fresh_seeds(cell.cell)} if cell else {}
     c = best.config
     return {
         "answer": _sentences(data),
         "winner": {"trial": best.trial, "mode": c.mode, "train_ratio": c.train_ratio},
-        "scores": {metric: best.value(metric)} | tested,
+        "scores": {f"winner_{metric}": best.value(metric)}
+        | {f"{name}_mean": mean for name, mean in means.items()},
     }
 
 

@@ -270,8 +270,8 @@ def test_a_study_is_tracked_whole(finished_study: FinishedStudy) -> None:
     confirmed = pd.read_csv(folder / "confirm.csv")
     cell = [confirmed[name] == winner["config"][name] for name in ("mode", "train_ratio")]
     (tested,) = confirmed[cell[0] & cell[1]]["test_accuracy_mean"]
-    assert parent.data.metrics["test_accuracy"] == pytest.approx(tested)
-    assert parent.data.metrics["val_log_loss"] == pytest.approx(winner["value"])
+    assert parent.data.metrics["test_accuracy_mean"] == pytest.approx(tested)
+    assert parent.data.metrics["winner_val_log_loss"] == pytest.approx(winner["value"])
     assert "\n\nTuning: " in parent.data.tags["mlflow.note.content"]
     numbers = [str(i) for i in range(len(KINDS))]
     assert [child.data.params["trial"] for child in children] == numbers

@@ -2,7 +2,9 @@
 
 import io
 from dataclasses import replace
+from math import nan
 from pathlib import Path
+from statistics import fmean
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +15,7 @@ from study.analysis.study_data import read_study_data
 from study.answers.answer import answer_of
 from study.answers.phrases import show_weight
 from study.reporting.summary import describe, outcome_of, print_summary
+from study.search.cells import Cell
 from tests.support.studies.builders import make_epoch, make_record, make_settings
 from tests.support.studies.synthetic import tiny_study
 
@@ -63,9 +66,14 @@ def test_the_outcome_has_the_scores_of_the_winner_s_row(tmp_path: Path, confirm:
     c = best.config
     assert found["winner"] == {"trial": best.trial, "mode": c.mode, "train_ratio": c.train_ratio}
     assert (cell is not None) == confirm
-    tested = {name: e.mean for name, e in cell.scores.items()} if cell else {}
-    assert found["scores"] == {"val_log_loss": best.value("val_log_loss")} | tested
-    assert ("test_accuracy" in tested) == confirm
+    scores = {"winner_val_log_loss": best.value("val_log_loss")}
+    if cell:
+        scores |= {f"{name}_mean": e.mean for name, e in cell.scores.items()}
+        trials = [r for r in data.records if r.kind == "confirm" and Cell.of(r.config) == cell.cell]
+        mean = fmean(r.value("val_log_loss") or nan for r in trials)
+        scores["val_log_loss_mean"] = mean
+    assert found["scores"] == pytest.approx(scores)
+    assert ("test_accuracy_mean" in scores) == confirm
     assert set(answer_of(data)) <= set(found["answer"])
 
 

@@ -121,7 +121,7 @@ def test_study_end(ledger: WrittenLedger, client: MlflowClient, status: str, end
 OUTCOME = {
     "answer": ["Use fine-tuning on cat_dog.", "The gain is <b>unknown</b>."],
     "winner": {"trial": 0, "mode": "finetune", "train_ratio": 0.1},
-    "scores": {"val_log_loss": 0.5, "test_accuracy": 0.75, "test_auroc": None},
+    "scores": {"winner_val_log_loss": 0.5, "test_accuracy_mean": 0.75, "test_auroc_mean": None},
 }
 
 
@@ -144,7 +144,7 @@ def test_a_study_that_has_ended_shows_its_answer_and_its_winner(
     tags = {"trial": "0", "mode": "finetune", "train_ratio": "0.1"}
     assert {f"tl_study.winner_{k}": v for k, v in tags.items()}.items() <= parent.data.tags.items()
     search = {"search_best_val_log_loss": 0.5}
-    assert parent.data.metrics == search | {"val_log_loss": 0.5, "test_accuracy": 0.75}
+    assert parent.data.metrics == search | {"winner_val_log_loss": 0.5, "test_accuracy_mean": 0.75}
 
 
 def test_a_resumed_study_runs_also_if_its_earlier_end_is_sent_with_its_start(
