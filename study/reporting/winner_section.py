@@ -37,6 +37,7 @@ from study.reporting.page import (
 )
 from tl_core.inference.model_card import CARD
 from tl_core.text import pluralize
+from tl_core.training.schedule import Budget
 
 _MOST_RECALLS = 30
 """Classes in the table of recall, at most."""
@@ -58,12 +59,14 @@ def winner_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
         yield Paragraph("A probe is solved at once, so it has no curves of training.")
     else:
         seeds = f"mean of {c.seeds} seeds" if c.seeds > 1 else f"seed {c.seed}"
+        n_train, _ = data.split_sizes(c.train_ratio)
+        longer = "--min-steps" if Budget.of(c, n_train).passes > c.epochs else "--epochs"
         yield figures.add(
             "curves",
             draw_curves(winner, f"{data.subject}: {configuration}"),
             f"The winner's training with {c.backbone}, {seeds}. If the validation "
             "accuracy falls while the training accuracy rises, it overfits; if the loss still "
-            "falls at the end, use more --epochs.",
+            f"falls at the end, use more {longer}.",
         )
     if data.model:
         yield from _model_parts(data, data.model, figures)

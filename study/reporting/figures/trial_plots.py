@@ -18,33 +18,37 @@ _ROOM = 1.08
 
 
 def draw_curves(record: TrialRecord, title: str) -> style.Plot:
-    """Draw training loss, and training and validation accuracy, by epoch."""
-    epochs = [m.epoch for m in record.history]
+    """Draw training loss, and training and validation accuracy, by step.
+
+    Earlier versions recorded no steps: then by epoch.
+    """
+    unit = "epoch" if any(m.step is None for m in record.history) else "step"
+    x = [getattr(m, unit) for m in record.history]
     losses = [m.train_loss for m in record.history]
     train, val = style.STYLES["freeze"] | {"label": "training"}, style.STYLES["finetune"]
     figure = style.new_figure(title, 3.0)
     loss, accuracy = figure.subplots(1, 2)
-    loss.plot(epochs, losses, **train)
-    loss.set(xlabel="epoch", ylabel="training loss")
+    loss.plot(x, losses, **train)
+    loss.set(xlabel=unit, ylabel="training loss")
     if min(losses) >= 0 < max(losses):  # A loss with learned weights may be negative.
         loss.set_ylim(0, _ROOM * max(losses))
-    accuracy.plot(epochs, [m.train_accuracy for m in record.history], **train)
-    accuracy.plot(epochs, [m.val_accuracy for m in record.history], "--", label="validation", **val)
-    accuracy.set(xlabel="epoch", ylabel="accuracy")
+    accuracy.plot(x, [m.train_accuracy for m in record.history], **train)
+    accuracy.plot(x, [m.val_accuracy for m in record.history], "--", label="validation", **val)
+    accuracy.set(xlabel=unit, ylabel="accuracy")
     least = min(min(m.train_accuracy, m.val_accuracy) for m in record.history)
     accuracy.set_ylim(1.02 - _ROOM * (1.02 - least), 1.02)
-    for m in record.history:
+    for at, m in zip(x, record.history, strict=True):
         for panel, name in (
             (loss, "train_loss"),
             (accuracy, "train_accuracy"),
             (accuracy, "val_accuracy"),
         ):
             value = getattr(m, name)
-            text = f"epoch {m.epoch}\n{name} {show_number(value)}"
-            figure.values.append(style.Value(panel, m.epoch, value, text))
+            text = f"{unit} {at:,}\n{name} {show_number(value)}"
+            figure.values.append(style.Value(panel, at, value, text))
     style.legend_below(figure, accuracy.get_legend_handles_labels()[0])
     for axes in (loss, accuracy):
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
     return figure
 
 

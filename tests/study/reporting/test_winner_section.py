@@ -95,13 +95,21 @@ def test_calibration_is_that_of_all_seeds_without_bias(tmp_path: Path) -> None:
         assert found.removeprefix(plain) == start + said
 
 
-@pytest.mark.parametrize(("mode", "curves"), [("probe", False), ("freeze", True)])
+@pytest.mark.parametrize(("mode", "min_steps", "flag"), [
+    ("probe", 200, None), ("freeze", 200, "--min-steps"),
+    # Two passes over 48 images at batch 32 are four steps.
+    ("freeze", 5, "--min-steps"), ("freeze", 4, "--epochs"),
+])  # fmt: skip
 @pytest.mark.usefixtures("undrawn")
-def test_a_probe_has_no_curves(tmp_path: Path, mode: Mode, curves: bool) -> None:
-    data = StudyData(tmp_path, {"data": {"name": "photos"}}, [make_record(mode=mode)])
+def test_curves_name_the_flag_that_decides_how_long_a_trial_is_and_a_probe_has_none(
+    tmp_path: Path, mode: Mode, min_steps: int, flag: str | None
+) -> None:
+    about = {"data": {"name": "photos", "images": 600}, "split_sizes": {"train_0.1": 48}}
+    data = StudyData(tmp_path, about, [make_record(mode=mode, min_steps=min_steps)])
     vars(data).update(settings=make_settings(data="photos", mode=[mode], confirm=False))
     parts = winner_parts(data, FigureWriter(tmp_path / "figures"))
-    assert any("--epochs" in p.caption for p in parts if isinstance(p, Drawing)) == curves
+    found = [p.caption.rsplit(" use more ", 1)[1] for p in parts if isinstance(p, Drawing)]
+    assert found == ([] if flag is None else [f"{flag}."])
 
 
 @pytest.mark.integration

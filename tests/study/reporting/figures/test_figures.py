@@ -91,21 +91,30 @@ def trial_records() -> list[TrialRecord]:
 def test_curves_are_those_of_the_article(tmp_path: Path) -> None:
     record = make_record()
     record.history = [
-        make_epoch(1, train_loss=0.7, train_accuracy=0.5, val_accuracy=0.6),
-        make_epoch(2, train_loss=0.4, train_accuracy=0.8, val_accuracy=0.7),
+        make_epoch(1, train_loss=0.7, train_accuracy=0.5, val_accuracy=0.6, step=900),
+        make_epoch(2, train_loss=0.4, train_accuracy=0.8, val_accuracy=0.7, step=1800),
     ]
     figure = draw_curves(record, "a title")
     loss, accuracy = figure.axes
     assert (loss.get_ylabel(), accuracy.get_ylabel()) == ("training loss", "accuracy")
-    assert [values_of(line) for line in loss.lines] == [[(1, 0.7), (2, 0.4)]]
-    curves = {"training": [(1, 0.5), (2, 0.8)], "validation": [(1, 0.6), (2, 0.7)]}
+    assert [values_of(line) for line in loss.lines] == [[(900, 0.7), (1800, 0.4)]]
+    curves = {"training": [(900, 0.5), (1800, 0.8)], "validation": [(900, 0.6), (1800, 0.7)]}
     assert named_lines(accuracy) == curves
-    assert figure.values[-1].text == "epoch 2\nval_accuracy 0.7000"
+    assert {loss.get_xlabel(), accuracy.get_xlabel()} == {"step"}
+    assert figure.values[-1].text == "step 1,800\nval_accuracy 0.7000"
     assert figure.get_suptitle() == "a title"
     for drawn in (figure, draw_curves(make_record(log_losses=(0.5,)), "one epoch")):
         save_png(drawn, tmp_path / "curves.png")
         with Image.open(tmp_path / "curves.png") as image:
             assert np.asarray(image.convert("RGB")).std() > 10
+
+
+def test_curves_without_steps_are_by_epoch_and_one_epoch_is_one_tick() -> None:
+    figure = draw_curves(make_record(log_losses=(0.5,)), "one epoch")
+    for axes in figure.axes:
+        low, high = axes.get_xlim()
+        assert [tick for tick in axes.get_xticks() if low <= tick <= high] == [1]
+        assert axes.get_xlabel() == "epoch"
 
 
 def test_every_ended_trial_is_a_point_and_a_line_joins_the_best() -> None:
