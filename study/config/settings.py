@@ -103,7 +103,9 @@ class Settings(InputSettings):
         "default frozen, and train for scratch",
     )
     epochs: Count = Field(
-        10, description="passes over the training images; a trial reports so many times"
+        10,
+        description="fewest passes over the training images; a trial reports after each of so many "
+        "equal parts of its steps, its epochs",
     )
     min_steps: Steps = Field(
         200, description="fewest steps: small subsets are passed over more often"

@@ -111,13 +111,23 @@ def write_tables(data: StudyData) -> list[Path]:
 def _subtitle(data: StudyData) -> str:
     images, s = data.study["data"], data.settings
     searched = len(data.search)
-    epochs = f" of up to {pluralize(s.epochs, 'epoch')}" if {*s.mode} != {"probe"} else ""
+    budget = "" if {*s.mode} == {"probe"} else f" of {_budget(s)}"
     return (
         f"{images['images']:,} images of {len(images['classes'])} classes at "
         f"{images['image_size']} px; {s.backbone} with weights {s.weights} in {s.precision}; "
-        f"{pluralize(searched, 'trial')}{epochs}, "
+        f"{pluralize(searched, 'trial')}{budget}, "
         f"{len(data.records) - searched} to choose and confirm; {data.study['started'][:10]}"
     )
+
+
+def _budget(s: Settings) -> str:
+    passes = f"at most {pluralize(s.epochs, 'pass', 'passes')} over the training images"
+    least = (
+        f", or as many as make {pluralize(s.min_steps, 'step')} if that is more"
+        if s.min_steps
+        else ""
+    )
+    return f"{passes}{least}"
 
 
 def _notes(data: StudyData) -> Iterator[str]:

@@ -27,7 +27,8 @@ def trial_parts(data: StudyData) -> Iterator[Part]:
         [_row(record, rates, scores) for record in data.records],
         f"{pluralize(len(data.records), 'trial')}: {status_counts(data.records)}. "
         "Bold: the winner; italic: pruned (stopped early), with its last scores; "
-        "shaded: failed or interrupted.",
+        "shaded: failed or interrupted. An epoch is one of --epochs equal parts of a trial's "
+        "steps.",
         ["best" if r is data.winner else r.status for r in data.records],
         filters=("kind", "status", "mode"),
     )

@@ -166,10 +166,15 @@ def test_the_first_screen_says_what_to_do_how_sure_that_is_and_what_to_try_next(
     (replace(PARETO, confirm_seeds=0),
      ["The Pareto front of the search: no trial has a better val_log_loss with"]),
     (large_study(train_ratio=["0.1", "0.8"], trials="60"),
-     ["then in 9 of 10 cells the best 3 on 3 seeds, confirmed on 5 seeds"]),
+     ["then in 9 of 10 cells the best 3 on 3 seeds, confirmed on 5 seeds",
+      "trials of at most 10 passes over the training images, or as many as make 200 steps if that "
+      "is more, "]),
+    (tiny_study(min_steps="0"), ["trials of at most 2 passes over the training images, "]),
     (large_study(mode=["probe"], train_ratio=["0.1", "0.8"], trials="2"),
      ["A probe has no learning rate", "probe at train_ratio 0.8, l2 0.03; val_log_loss", "fresh"]),
-], ids=["interrupted", "no confirm", "many classes", "pareto", "all modes", "probes"])  # fmt: skip
+], ids=[
+    "interrupted", "no confirm", "many classes", "pareto", "all modes", "passes", "probes",
+])  # fmt: skip
 def test_what_else_a_page_says(own_folder: Path, study: Synthetic, texts: list[str]) -> None:
     page = report_of(study, own_folder)
     assert [text for text in texts if text not in page.text] == []
