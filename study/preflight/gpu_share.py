@@ -8,6 +8,7 @@ import json
 import math
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,7 +24,7 @@ from study.search.space import LR_RANGES, Space
 from tl_core.config import WHOLE, Mode, TrialConfig
 from tl_core.data.datasets import ImageSet
 from tl_core.device import gpus_here, set_deterministic
-from tl_core.errors import Fault, GpuMemoryError
+from tl_core.errors import DivergedError, Fault, GpuMemoryError
 from tl_core.gpu_memory import memory, peak_memory
 from tl_core.inputs.batches import eval_batch
 from tl_core.inputs.resident import FRACTION, RESIDENT
@@ -154,7 +155,9 @@ def trial_bytes(
     images = _blank(10 * (max(scored, config.batch_size) + classes), config, classes)
     free, _ = memory(device)
     RESIDENT.sharing = sys.maxsize  # No table of pixels: these are not the study's.
-    with TemporaryDirectory() as cache:
+    # Random weights may overflow float16, which is told after all steps and the validation. A step
+    # whose gradients overflow takes the memory of any other.
+    with TemporaryDirectory() as cache, suppress(DivergedError):
         run_trial(config, images, Path(cache), device)
     GRAPHS.drop()  # The peak has it.
     return peak_memory(device) + max(0, free - memory(device)[0])

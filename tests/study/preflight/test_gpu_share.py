@@ -1,6 +1,7 @@
 """`--trials-per-gpu auto`: what one trial takes on a GPU, and how many of them share it."""
 
 import json
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from tests.support.studies.builders import make_settings
 from tests.support.study_fixtures import Patch
 from tl_core.config import TrialConfig
 from tl_core.inputs.resident import ResidentTables
+from tl_core.training.learners.net import NetLearner
 
 CPU = torch.device("cpu")
 GB = 10**9
@@ -96,6 +98,22 @@ def test_a_trial_is_measured_at_its_batch(measuring: None, monkeypatch: Patch) -
     assert 4 * weights < small < 6 * weights
     # The images alone: float32, 16 more of them.
     assert large - small > 16 * 4 * 768
+
+
+def test_a_trial_that_diverges_is_measured_as_well(measuring: None, monkeypatch: Patch) -> None:
+    steps = list[int]()
+
+    def diverge(learner: NetLearner, *given: Any) -> torch.Tensor:
+        steps.append(given[-1])
+        return step(learner, *given) * math.nan
+
+    step = NetLearner.step
+    with fake_gpu(monkeypatch, 10**10):
+        whole = trial_bytes(config_of(batch_size=4), 40, 2, CPU)
+    monkeypatch.setattr(NetLearner, "step", diverge)
+    with fake_gpu(monkeypatch, 10**10):
+        assert abs(trial_bytes(config_of(batch_size=4), 40, 2, CPU) / whole - 1) < 1e-3
+    assert len(steps) == gpu_share._STEPS
 
 
 def run_main(monkeypatch: Patch, total: int) -> None:
