@@ -59,12 +59,24 @@ def leave_out_sick_gpus() -> tuple[str, ...]:
     if not (n_gpus := nvidia_gpus()):
         return ()
     use, left_out = choose(ask_gpus(visible_gpus(n_gpus)))
+    left_out += _unseen_instances(n_gpus)
     os.environ[VISIBLE] = ",".join(use)
     if (seen := nvidia_gpus()) != len(use):
         # CUDA reads the variable once in a process.
         way_out = f"set {VISIBLE}={os.environ[VISIBLE]} and start again"
         raise InputError([f"{'; '.join(left_out)}: torch still sees {seen} GPUs; {way_out}"])
     return left_out
+
+
+def _unseen_instances(n_gpus: int) -> tuple[str, ...]:
+    """Why other MIG instances than those that this process sees, the first, are left out."""
+    names = [name.strip() for name in os.environ.get(VISIBLE, "").split(",")[n_gpus:]]
+    why = "CUDA gives a process one MIG instance"
+    return tuple(
+        f"GPU {name}: {why}; {VISIBLE}={name} runs another study there"
+        for name in names
+        if name.startswith("MIG-")
+    )
 
 
 def choose(reports: Sequence[GpuReport]) -> tuple[list[str], tuple[str, ...]]:

@@ -79,6 +79,15 @@ def test_the_study_sees_the_gpus_that_work(
     assert (machine.asked, os.environ[VISIBLE]) == (asked, left)
 
 
+def test_mig_instances_that_a_process_does_not_see_are_told(monkeypatch: Patch) -> None:
+    monkeypatch.setenv(VISIBLE, "MIG-a,MIG-b, MIG-c")
+    machine = Machine(monkeypatch, {"MIG-a": GpuReport("MIG-a", 9 * GIB)})
+    monkeypatch.setattr(gpu_check, "nvidia_gpus", lambda: 1)
+    why = "CUDA gives a process one MIG instance; CUDA_VISIBLE_DEVICES=MIG-{} runs another study"
+    assert leave_out_sick_gpus() == tuple(f"GPU MIG-{n}: {why.format(n)} there" for n in "bc")
+    assert (machine.asked, os.environ[VISIBLE]) == (["MIG-a"], "MIG-a")
+
+
 def test_a_process_that_sees_them_all_nevertheless_is_told_the_way_out(monkeypatch: Patch) -> None:
     monkeypatch.setenv(VISIBLE, "")
     Machine(monkeypatch, REPORTS, follows=False)
