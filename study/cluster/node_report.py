@@ -35,6 +35,7 @@ from tl_core.training.setup import needs_pretrained, pretrained
 
 FETCHING_S = 600.0
 """Seconds for a report: a node may have to fetch weights first."""
+GpuMemory = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,8 @@ class NodeReport:
 
     versions: Versions
     hardware: dict[str, Any]
-    gpu_memory: tuple[tuple[int, int], ...]
-    """Free and total bytes of each GPU."""
+    gpu_memory: GpuMemory
+    """Free and total bytes of each GPU; 0 of one that could not be asked."""
     precisions: dict[str, Precision]
     cache_fault: str | None
     cache_free: int
@@ -61,10 +62,11 @@ class ReportedNode:
     report: NodeReport | NodeFault
 
 
-def this_node(settings: Settings) -> ReportedNode:
+def this_node(settings: Settings, gpu_memory: GpuMemory | None) -> ReportedNode:
     """This machine alone, reported as a node is."""
     node = Node("", "this machine", usable_cpus(), len(gpus_here()))
-    report = report_node(settings.cache.resolve(), _weights(settings), compiles=False)
+    given = (settings.cache.resolve(), _weights(settings), False, gpu_memory)
+    report = report_node(*given)
     return ReportedNode(node, report)
 
 
@@ -77,18 +79,25 @@ def report_nodes(settings: Settings, timeout_s: float = PATIENCE_S) -> list[Repo
     return [ReportedNode(node, found[node]) for node in there if node.id in up]
 
 
-def report_node(cache: Path, weights: tuple[str, str, int] | None, compiles: bool) -> NodeReport:
+def report_node(
+    cache: Path,
+    weights: tuple[str, str, int] | None,
+    compiles: bool,
+    gpu_memory: GpuMemory | None = None,
+) -> NodeReport:
     """Report on this node.
 
     Args:
         cache: where data will be kept.
         weights: name, weights and image size of a network that is needed.
         compiles: try whether networks can be compiled.
+        gpu_memory: of the GPUs, if it is known; otherwise this process asks them, by which it
+            takes some of it.
     """
     return NodeReport(
         versions(),
         hardware(),
-        tuple(map(memory, gpus_here())),
+        tuple(map(memory, gpus_here())) if gpu_memory is None else gpu_memory,
         best_precisions(),
         next(map(str, folder_faults("--cache", cache)), None),
         shutil.disk_usage(nearest(cache)).free,

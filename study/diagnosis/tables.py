@@ -59,7 +59,8 @@ def node_table(setup: Setup) -> Table:
 def _gpus(seen: ReportedNode, report: NodeReport) -> Iterator[str]:
     names = report.hardware["gpus"]
     for name, (free, total) in zip(names, report.gpu_memory, strict=True):
-        yield f"{name}, {decimal(free)} of {decimal(total)} free"
+        has = f"{decimal(free)} of {decimal(total)} free" if total else "its memory is not known"
+        yield f"{name}, {has}"
     if seen.node.gpus != len(names):
         yield f"{pluralize(seen.node.gpus, 'GPU')} in Ray's books"
 

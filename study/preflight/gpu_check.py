@@ -1,7 +1,7 @@
 """Which GPUs of this machine can work: each is tried in a process of its own before a study.
 
 Only NVIDIA's. A GPU that hangs, or ends the process that uses it, harms neither the study nor the
-check of the others. Run as a program, it tries one GPU and prints its free bytes as JSON.
+check of the others. Run as a program, it tries one GPU and prints its free and total bytes as JSON.
 """
 
 import json
@@ -38,6 +38,8 @@ class GpuReport:
     """What `CUDA_VISIBLE_DEVICES` calls it: a number, or a UUID."""
     free: int = 0
     """Bytes."""
+    total: int = 0
+    """Bytes; 0 if they are not known."""
     fault: str | None = None
     needs: int = 0
     """Bytes of a trial, if one was run."""
@@ -150,20 +152,21 @@ def reason_last() -> Iterator[None]:
 def main() -> None:
     """Try the only GPU that this process sees."""
     with reason_last():
-        print(json.dumps({"free": _try_gpu()}))
+        free, total = _try_gpu()
+        print(json.dumps({"free": free, "total": total}))
 
 
-def _try_gpu() -> int:
-    """Its free bytes, 0 if the check itself does not fit; raises what is wrong with it."""
+def _try_gpu() -> tuple[int, int]:
+    """Its free and total bytes, 0 if the check does not fit; raises what is wrong with it."""
     if not (gpus := gpus_here()):
         require_nvidia()
         raise RuntimeError("torch finds no GPU there")
     try:
         check_product(gpus[0])
-        return memory(gpus[0])[0]
+        return memory(gpus[0])
     except RuntimeError as error:
         if is_out_of_memory(error):
-            return 0
+            return 0, 0
         if _NO_CODE in str(error):
             why = f"torch {torch.__version__} is not built for it"
             raise RuntimeError(f"{why}: docs/places.md says which one is") from error

@@ -20,7 +20,7 @@ from study.config.settings import Settings
 from study.config.uris import is_database, is_server
 from study.preflight.checks import PET, QUICK, Check, set_source
 from study.preflight.disk import disk_faults
-from study.preflight.gpu_check import leave_out_sick_gpus
+from study.preflight.gpu_check import ask_gpus, leave_out_sick_gpus, visible_gpus
 from study.preflight.gpu_share import check_share
 from study.preflight.memory import check_memory
 from study.preflight.setup import Bad, Setup, Undecoded
@@ -33,6 +33,7 @@ from tl_core.data.decode_source import unreadable
 from tl_core.data.image_entries import image_entry, images_kept
 from tl_core.data.reading.kinds import format_bad
 from tl_core.data.sources import Source, has_oxford_pet
+from tl_core.device import nvidia_gpus
 from tl_core.errors import Fault, InputError
 from tl_core.models.backbones import (
     Backbone,
@@ -93,7 +94,10 @@ def report_this_machine(setup: Setup) -> Iterable[Fault]:
     if setup.settings.address == "local":
         from study.cluster.node_report import this_node  # Ray.
 
-        setup.nodes = [this_node(setup.settings)]
+        # Not in this process: it would keep a context on each GPU, which takes its memory.
+        gpus = ask_gpus(visible_gpus(nvidia_gpus()))
+        asked = tuple((gpu.free, gpu.total) for gpu in gpus) or None
+        setup.nodes = [this_node(setup.settings, asked)]
     return []
 
 

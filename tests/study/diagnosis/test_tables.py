@@ -75,6 +75,7 @@ def test_a_node_by_what_it_has() -> None:
 @pytest.mark.parametrize(("row", "column", "text"), [
     (node(replace(REPORT, cache_fault="no")), "cache", "can't be written, 500.0 GB free"),
     (node(replace(REPORT, weights_fault="no")), "weights", "unavailable"),
+    (node(replace(REPORT, gpu_memory=((1, 2), (0, 0)))), "GPUs", "its memory is not known"),
     (node(REPORT, gpus=3), "GPUs", "free 3 GPUs in Ray's books"),
     (node(NodeFault("no answer in 60 s")), "GPUs", "no answer in 60 s"),
     (node(REPORT, storage="s3://mine"), "storage", "can be written"),

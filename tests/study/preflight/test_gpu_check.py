@@ -131,7 +131,8 @@ def test_the_check_of_one_gpu(monkeypatch: Patch, capsys: pytest.CaptureFixture[
     monkeypatch.setattr(gpu_check, "gpus_here", lambda: [CPU])
     with fake_gpu(monkeypatch, 3 * GIB):
         main()
-    assert 2.9 * GIB < json.loads(capsys.readouterr().out)["free"] <= 3 * GIB
+    found = json.loads(capsys.readouterr().out)
+    assert 2.9 * GIB < found["free"] <= 3 * GIB == found["total"]
 
 
 @pytest.mark.parametrize(("says", "fault"), [
@@ -181,4 +182,4 @@ def test_a_gpu_that_is_too_full_for_its_check_has_nothing_free(
     monkeypatch.setattr(gpu_check, "gpus_here", lambda: [CPU])
     with fake_gpu(monkeypatch, 1000):
         main()
-    assert json.loads(capsys.readouterr().out) == {"free": 0}
+    assert json.loads(capsys.readouterr().out) == {"free": 0, "total": 0}

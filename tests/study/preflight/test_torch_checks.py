@@ -11,11 +11,14 @@ import pytest
 import torch
 from PIL import Image
 
+from study.cluster.node_report import NodeReport
 from study.cluster.resources import Resources
 from study.cluster.stores import Bucket
 from study.diagnosis.forecast import views
 from study.diagnosis.tables import check_table, node_table
+from study.preflight import torch_checks
 from study.preflight.checks import run_checks
+from study.preflight.gpu_check import GpuReport
 from study.preflight.prepare import _notes, doctor_notes
 from study.preflight.setup import Setup, new_setup
 from study.preflight.torch_checks import CHECKS, check_backbone, try_decoding
@@ -169,6 +172,21 @@ def test_a_set_up_without_a_fault(photo_folder: Path, own_cache: Path) -> None:
     # Random weights are drawn for the search, for the repeats and for each fresh seed.
     assert views(setup) == 40 * (1 + 1 + 5)
     assert not own_cache.exists()
+
+
+def test_the_doctor_takes_no_memory_of_gpus(
+    photo_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reports = [GpuReport("3", 70, 80), GpuReport("5", fault="no CUDA")]
+    asked = {("3", "5"): reports, (): []}
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    monkeypatch.setattr(torch_checks, "nvidia_gpus", lambda: 2)
+    monkeypatch.setattr(torch_checks, "ask_gpus", lambda names: asked[tuple(names)])
+    gpus = [torch.device("cuda", i) for i in range(2)]
+    monkeypatch.setattr("study.cluster.node_report.gpus_here", lambda: gpus)
+    ((node, report),) = [(n.node, n.report) for n in check(photo_folder, gpus="0").nodes]
+    assert isinstance(report, NodeReport)
+    assert (node.gpus, report.gpu_memory) == (2, ((70, 80), (0, 0)))
 
 
 def test_pets_are_not_downloaded_by_the_doctor(own_cache: Path) -> None:
