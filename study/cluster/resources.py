@@ -1,6 +1,11 @@
-"""What a study has to work with: cores and GPUs of this machine or of a cluster, and a compiler."""
+"""What a study has to work with: cores and GPUs of this machine or of a cluster, and a compiler.
+
+Run as a program, it tries the compiler on the GPU; if that fails, its last line says why.
+"""
 
 import platform
+import subprocess
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +16,10 @@ import torch
 from study.cluster.ray_environment import LOGICAL
 from study.config.settings import Settings
 from tl_core.config import Precision
-from tl_core.device import CPU, best_precision, gpu_names, gpus_here
-from tl_core.errors import Fault, InputError
+from tl_core.device import CPU, best_precision, find_device, gpu_names, gpus_here, is_gpu
+from tl_core.errors import Fault, InputError, first_line
 from tl_core.models.precision import emulates
-from tl_core.runtime import PRIVATE_OPTIONS, usable_cpus, use_private_cache
+from tl_core.runtime import PRIVATE_OPTIONS, module_process, usable_cpus, use_private_cache
 from tl_core.text import pluralize
 
 
@@ -149,16 +154,43 @@ def gpu_notes(gpus: int, resources: Resources, auto: bool = False) -> list[str]:
 def check_compiler(device: torch.device, cache: Path) -> None:
     """Compile something small, as a compiler may be there and fail.
 
+    For a GPU, in a process of its own: this one would keep a context there for as long as it runs.
+
     Raises `InputError` if it fails.
     """
     use_private_cache(cache)
+    reason = _failure_apart() if is_gpu(device) else _failure(device)
+    if reason:
+        why = f"is not possible here: torch.compile fails ({reason})"
+        raise InputError([Fault("--compile", f"{why}; install g++, or leave it out")])
+
+
+def _failure(device: torch.device) -> str | None:
+    """Why nothing can be compiled for a device, None if something can be."""
     try:
         compiled = torch.compile(lambda x: x * 2 + 1, options=PRIVATE_OPTIONS)
         compiled(torch.ones(64, device=device))
     except Exception as error:  # Each stage of the compiler has its own.
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        why = f"is not possible here: torch.compile fails ({reason})"
-        raise InputError([Fault("--compile", f"{why}; install g++, or leave it out")]) from error
+        return first_line(error)
+    return None
+
+
+def _failure_apart() -> str | None:
+    """As `_failure`, of the GPU, in another process, which runs this module."""
+    command, environment = module_process(__name__)
+    done = subprocess.run(
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
+    )
+    if not done.returncode:
+        return None
+    said = done.stderr.strip().splitlines()
+    return said[-1] if said else f"its process ended with code {done.returncode}"
 
 
 def precision_notes(settings: Settings, best: Precision, on_gpu: bool) -> list[str]:
@@ -167,3 +199,7 @@ def precision_notes(settings: Settings, best: Precision, on_gpu: bool) -> list[s
     assert asked != "auto"  # The checks have decided it.
     text = f"this hardware emulates {asked}, which takes many times as long as {best}"
     return [text] if emulates(asked, best, on_gpu) else []
+
+
+if __name__ == "__main__":
+    sys.exit(_failure(find_device()))

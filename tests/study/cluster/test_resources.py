@@ -1,11 +1,18 @@
 """How many GPUs are used, of this machine's or of a cluster that may grow."""
 
+import re
+import sys
+from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import torch
 
+from study.cluster import resources
 from study.cluster.resources import (
     Resources,
+    check_compiler,
     common_precision,
     gpu_faults,
     gpu_notes,
@@ -17,6 +24,7 @@ from study.preflight.torch_checks import check_machines
 from study.records.ledger import StudyState
 from tests.support.studies.builders import make_settings
 from tl_core.config import Precision
+from tl_core.errors import InputError
 
 ALONE = Resources(8, 2, 4.0, True, {"cpu": "fp32", "cuda": "bf16"})
 NODE = {"node": "10.0.0.1"}
@@ -146,3 +154,43 @@ def test_auto_measures_gpus_of_this_machine_alone() -> None:
     assert str(fault) == "--trials-per-gpu auto is not read without a GPU"
     # One that goes on elsewhere has it from its start.
     assert gpu_faults(auto, none, new=False) == []
+
+
+@pytest.fixture
+def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the compiler keeps is this test's."""
+    for variable in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"):
+        monkeypatch.setenv(variable, str(tmp_path / variable))
+
+
+@pytest.mark.usefixtures("own_folders")
+@pytest.mark.parametrize(("code", "why"), [
+    ("raise SystemExit('first\\nno g++')", "no g++"),
+    ("import os; os._exit(7)", "its process ended with code 7"),
+    ("print('noise')", None),
+])  # fmt: skip
+def test_another_process_tries_the_compiler_on_a_gpu(
+    code: str, why: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def process(module: str) -> tuple[list[str], dict[str, str]]:
+        asked.append(module)
+        return [sys.executable, "-S", "-c", code], {}
+
+    monkeypatch.setattr(resources, "module_process", process)
+    monkeypatch.setattr("torch.compile", lambda *_, **__: pytest.fail("it compiles here"))
+    text = rf"^--compile is not possible here: torch.compile fails \({re.escape(str(why))}\); inst"
+    with pytest.raises(InputError, match=text) if why else nullcontext():
+        check_compiler(torch.device("cuda"), tmp_path)
+    assert asked == ["study.cluster.resources"]
+
+
+@pytest.mark.integration
+@pytest.mark.usefixtures("own_folders")
+def test_the_other_process_says_why_it_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", "/nowhere/g++")  # Without a GPU it compiles for the CPU.
+    with pytest.raises(InputError, match=r"torch.compile fails \(.*/nowhere/g\+\+"):
+        check_compiler(torch.device("cuda"), tmp_path)
