@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import IO
 
@@ -10,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from tl_core.config import FROZEN
 from tl_core.data.decode import decoding_threads, open_picture, to_picture, to_square
 from tl_core.data.reading.kinds import describe_failure
 from tl_core.data.reading.low_bytes import tiles_of_low_bytes
@@ -18,6 +20,7 @@ from tl_core.errors import InputError
 from tl_core.inference.model_card import CLASS, ModelInfo, is_taught
 from tl_core.inputs.batches import ShrinkingBatches, eval_batch
 from tl_core.inputs.readers import normalizer
+from tl_core.models.folding import fold_network
 from tl_core.models.heads import TwoHeadedNet, choose, probabilities
 
 Picture = str | Path | IO[bytes] | Image.Image
@@ -43,7 +46,10 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Model:
-    """A trained net and its preprocessing; `tl_core.load_model` reads one from files."""
+    """A trained net and its preprocessing; `tl_core.load_model` reads one from files.
+
+    A net that learns on after it has predicted needs a new one.
+    """
 
     net: TwoHeadedNet
     about: ModelInfo
@@ -105,11 +111,25 @@ class Model:
         """
         a, device = self.about, self.device
         normalize = normalizer(a.mean, a.std, device)
-        self.net.eval()
+        net = self._ready.to(device).eval()
         batches = ShrinkingBatches(eval_batch(device, a.image_size), device)
-        outputs = batches.run(lambda b: self.net(normalize(upload(pixels[b], device))), rows)
+        outputs = batches.run(lambda b: net(normalize(upload(pixels[b], device))), rows)
         logits, auxiliary = (torch.cat(part).cpu() for part in zip(*outputs, strict=True))
         return logits, self.within_bounds(auxiliary)
+
+    @cached_property
+    def _ready(self) -> TwoHeadedNet:
+        """The net as it ran in its study; `net` stays as it is saved.
+
+        Heads of frozen networks were trained and tested on features of the folded one. In bfloat16
+        the features of the other differ enough to change probabilities by up to some hundredths.
+        """
+        net = self.net
+        if self.about.config.get("mode") not in FROZEN:
+            return net
+        network = fold_network(net.network, self.about.image_size, net.precision)
+        network = network.to(memory_format=torch.channels_last)
+        return TwoHeadedNet(network, net.heads, net.precision)
 
     def within_bounds(self, auxiliary: Tensor) -> Tensor:
         """Auxiliary outputs, cut to the bounds of a number, which a linear head does not know."""

@@ -82,7 +82,7 @@ class ModelInfo(BaseModel):
     is noise. An auxiliary task has learned if its skill on validation is above 0
     (`AuxTask.scores`)."""
     config: dict[str, Any]
-    """The trial's configuration, for readers; no prediction depends on it."""
+    """The trial's configuration. Predictions depend on its mode alone: see `Model.outputs`."""
 
 
 def is_taught(config: dict[str, Any]) -> bool:

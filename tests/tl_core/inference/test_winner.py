@@ -12,9 +12,11 @@ from tests.support.core.trials import Trials, with_r2
 from tests.support.disks import files_of_at_most
 from tests.support.models import make_model
 from tl_core.data.datasets import ImageSet
+from tl_core.inference import serialization
 from tl_core.inference.model import Model
-from tl_core.inference.serialization import load_model
-from tl_core.inference.winner import save_winner, write_predictions
+from tl_core.inference.model_card import WEIGHTS
+from tl_core.inference.serialization import load_model, save_model
+from tl_core.inference.winner import save_winner, trained_model, write_predictions
 from tl_core.objectives.outputs import Outputs
 
 
@@ -67,6 +69,30 @@ def test_winner_and_its_predictions(trials: Trials, tmp_path: Path, mode: str, s
     alone = trials.run(mode, read_test=True, **changes | {"seeds": 1})
     right = (table["label"] == table["predicted"]).mean()
     assert right == alone.test["test_accuracy"]
+
+
+@pytest.mark.parametrize(("mode", "changes"), [
+    ("freeze", {"lr": 0.1, "epochs": 20}), ("probe", {}),
+    ("partial", {"unfreeze": 1}), ("finetune", {}),
+])  # fmt: skip
+def test_the_served_net_says_what_the_tested_one_said_also_in_bfloat16(
+    trials: Trials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    mode: str, changes: dict[str, Any],
+) -> None:  # fmt: skip
+    monkeypatch.setattr(serialization, "best_precision", lambda device: "bf16")
+    changes = {"precision": "bf16", **changes}
+    result = trials.run(mode, read_test=True, **changes)
+    save_winner(tmp_path, result, trials.config(mode, **changes), trials.images)
+    rows, table = result.split.test, read_predictions(tmp_path)
+    # Batches of other sizes may change last bits. An unfolded network changes it by 6e-3.
+    tested = torch.sigmoid(result.outputs["test"].logits.flatten())
+    np.testing.assert_allclose(table["p_1"], tested, rtol=0, atol=1e-3)
+    model = load_model(tmp_path)
+    for served in (model, trained_model(result, trials.config(mode, **changes), trials.images)):
+        logits, _ = served.outputs(trials.images.pixels, rows)
+        np.testing.assert_allclose(torch.sigmoid(logits[:, 0]), tested, rtol=0, atol=1e-3)
+    save_model(tmp_path / "again", model)
+    assert (tmp_path / "again" / WEIGHTS).read_bytes() == (tmp_path / WEIGHTS).read_bytes()
 
 
 @pytest.mark.parametrize(("mode", "changes", "r2", "pretrained", "learned"), [
