@@ -19,6 +19,8 @@ from study.config.settings import Settings
 from study.config.validate import aux_column_faults, cell_faults
 from study.preflight.setup import Setup, data_request
 from study.preflight.system import check_system
+from study.records.data_changes import describe_absence
+from study.records.ledger import StudyState
 from study.records.study_folder import STUDY, resume_command
 from study.search.choosing import later_seeds
 from study.tracking.database import database_faults
@@ -136,7 +138,8 @@ def check_data(setup: Setup) -> Iterator[Fault]:
 
 def set_source(setup: Setup) -> Iterator[Fault]:
     """Find the images, and fit the ratios to them."""
-    setup.source = (find_again if setup.state else find_source)(setup.settings)
+    s = setup.settings
+    setup.source = find_again(s, setup.state, setup.folder) if setup.state else find_source(s)
     if setup.source.aux and setup.source.aux.task.kind != "none":
         known = setup.settings.aux_type
         setup.change(aux_type=setup.source.aux.task.kind)
@@ -158,20 +161,17 @@ def find_source(settings: Settings) -> Source:
         raise InputError([_unreadable(error, settings.cache)]) from error
 
 
-def find_again(settings: Settings) -> Source:
-    """Find the images of a study that was run before; raises `InputError`."""
+def find_again(settings: Settings, state: StudyState, folder: Path) -> Source:
+    """Find the images of a study that was run before, in its folder; raises `InputError`."""
     try:
         return find_source(settings)
     except InputError as error:
         s = settings
         named = (s.root, s.train or s.data, s.val, s.test)
-        paths = [user_path(name) for name in named if name]
-        if all(path.is_absolute() or is_there(path) for path in paths):
+        gone = [path for name in named if name and not is_there(path := user_path(name))]
+        if not gone:
             raise
-        why = (
-            "paths of this study are relative to the folder that it was started in; this command "
-            f"runs in {Path.cwd()}"
-        )
+        why = describe_absence(gone, state.about["data"]["name"], folder)
         raise InputError([*error.faults, why]) from error
 
 

@@ -113,7 +113,7 @@ def find_replay(given: Mapping[str, Any]) -> Replay:
     name, _, number = asked.rpartition("/")
     if not name or not number.isdecimal():
         raise _at_fault("replay", asked, "NAME/TRIAL is expected, as in demo/7")
-    _, state, settings = _open("replay", name, given)
+    folder, state, settings = _open("replay", name, given)
     record = state.records.get(int(number))
     if record is None:
         there = f"it has 0 to {max(state.records)}" if state.records else "it has none"
@@ -125,7 +125,7 @@ def find_replay(given: Mapping[str, Any]) -> Replay:
     if "gpus" in given and (settings.gpus or 0) > 1:
         why = "a replay is one trial, on one GPU; use 1, or 0 for the CPU"
         raise InputError([Fault("--gpus", f"{settings.gpus}: {why}")])
-    source = find_again(settings) if settings.data != PET else None
+    source = find_again(settings, state, folder) if settings.data != PET else None
     return Replay(settings, state, record, source)
 
 

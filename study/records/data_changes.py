@@ -1,5 +1,6 @@
-"""How the data of a study differ from those that it began with."""
+"""How the data of a study differ from those that it began with, or that they are gone."""
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 from tl_core.data.datasets import ImageSet
 from tl_core.errors import truncate_list
+from tl_core.files import is_there
 from tl_core.text import pluralize, printable
 
 _NAMED = 5
@@ -52,6 +54,43 @@ def describe_renames(data: Mapping[str, Any], images: ImageSet) -> str | None:
         return None
     files = _some(renamed, "file was renamed", "files were renamed")
     return f"{files}; put the {'name' if len(renamed) == 1 else 'names'} back, or start a new study"
+
+
+def describe_absence(gone: Sequence[Path], name: str, folder: Path) -> str:
+    """Return how to go on with a study whose data are not found.
+
+    Args:
+        gone: paths as its settings name them, with nothing there; relative ones are relative to the
+            folder that it was started in.
+        name: of the data, as its study.json has it.
+        folder: the study's own.
+    """
+    named = printable(", ".join(map(str, gone)))
+    old = "that path" if len(gone) == 1 else "those paths"
+    back = f"put the data back, or make a link at {old} to where they are now: {named}"
+    if all(path.is_absolute() for path in gone):
+        return back
+    here, start = Path.cwd(), _started_in(gone, name)
+    if start is None:
+        known = "paths of this study are relative to the folder that it was started in"
+        return f"{known}; this command runs in {here}: run it there, or, if it is there, {back}"
+    if os.path.realpath(start) == os.path.realpath(here):
+        return back
+    there = f"paths of this study are relative to {start}, where it was started: run this command"
+    by_path = f"name the study by its path, {folder.resolve()}"
+    if all(is_there(start / path) for path in gone):
+        return f"{there} there, and {by_path}"
+    return f"{there} there, {by_path}, and {back}"
+
+
+def _started_in(gone: Sequence[Path], name: str) -> Path | None:
+    """The folder that a study was started in, if the whole path of its data tells it."""
+    whole = Path(name)
+    for path in gone:
+        parts = Path(os.path.normpath(path)).parts
+        if whole.is_absolute() and parts and whole.parts[-len(parts) :] == parts:
+            return Path(*whole.parts[: -len(parts)])
+    return None
 
 
 def _readable_again(skipped: Sequence[str], images: ImageSet) -> list[str]:

@@ -124,30 +124,45 @@ def test_a_replay_of_images_that_can_not_be_read_says_so(
         prepare_replay(find_replay({"replay": "tiny/0"}))
 
 
-@pytest.mark.parametrize("given", [
-    {"train": "p/train", "test": "p/test"}, {"data": "photos"}, {"data": "a.csv", "root": "photos"},
+RELATIVE = "paths of this study are relative to"
+BACK = "put the data back, or make a link at"
+
+
+@pytest.mark.parametrize(("given", "why"), [
+    ({"train": "p/train", "test": "p/test"},
+     f"{RELATIVE} /data, where it was started: run this command there, name the study by its path, "
+     f"HERE/runs/tiny, and {BACK} those paths to where they are now: p/train, p/test"),
+    ({"data": "photos"},
+     f"{RELATIVE} /data, where it was started: run this command there, name the study by its path, "
+     f"HERE/runs/tiny, and {BACK} that path to where they are now: photos"),
+    ({"data": "/gone/photos"}, f"{BACK} that path to where they are now: /gone/photos"),
 ])  # fmt: skip
-def test_paths_of_a_study_are_those_of_its_first_folder(
-    given: dict[str, str], own_folder: Path
+def test_data_that_are_gone_are_told_with_the_way_out(
+    given: dict[str, str], why: str, own_folder: Path
 ) -> None:
     folder = tiny_study(**given).write(Path("runs/tiny"))
-    where = (
-        "paths of this study are relative to the folder that it was started in; this command runs "
-        f"in {own_folder}"
-    )
+    why = why.replace("HERE", str(own_folder))
     with pytest.raises(InputError) as caught:
         find_replay({"replay": "tiny/0"})
-    assert str(caught.value.faults[-1]) == where
+    assert str(caught.value.faults[-1]) == why
     ledger = (folder / LEDGER).read_text()
     (folder / LEDGER).write_text(ledger.rpartition('{"event": "end"')[0])
     setup = continued_setup({"extend": "tiny", "trials": 1})
     run_checks(setup, QUICK)
-    assert str(setup.faults[-1]) == where
+    assert str(setup.faults[-1]) == why
+
+
+@pytest.mark.parametrize("given", [
+    {"train": "p/train", "test": "p/test"}, {"data": "photos"}, {"data": "a.csv", "root": "photos"},
+])  # fmt: skip
+def test_data_that_are_there_and_at_fault_need_no_way_back(given: dict[str, str]) -> None:
+    tiny_study(**given).write(Path("runs/tiny"))
     for name in given.values():
         Path(name).mkdir(parents=True)
     with pytest.raises(InputError) as caught:
         find_replay({"replay": "tiny/0"})
-    assert where not in str(caught.value)
+    assert RELATIVE not in str(caught.value)
+    assert BACK not in str(caught.value)
 
 
 def test_a_finished_study_says_so(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from study.records.data_changes import describe_changes
+from study.records.data_changes import describe_absence, describe_changes
 from tl_core.data.datasets import ImageSet, load_images
 from tl_core.data.given.request import DataRequest, find_data
 from tl_core.data.sources import find_source
@@ -90,3 +90,25 @@ def test_a_file_that_can_be_read_now_is_to_be_taken_out(folder: Path) -> None:
     assert told(folder, before) == again + out
     shutil.rmtree(before.path)
     assert told(folder, before) == again + out
+
+
+def test_absent_data_are_told_with_the_folder_to_run_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, study = tmp_path / "a place", tmp_path / "moved" / "mine"
+    gone, whole = [Path("./my photos")], str(start / "my photos")
+    back = "put the data back, or make a link at that path to where they are now: my photos"
+    start.mkdir()
+    monkeypatch.chdir(start)
+    assert describe_absence(gone, whole, study) == back
+    monkeypatch.chdir(tmp_path)
+    there = f"paths of this study are relative to {start}, where it was started: run this command"
+    by_path = f"name the study by its path, {study}"
+    assert describe_absence(gone, whole, study) == f"{there} there, {by_path}, and {back}"
+    Path(whole).mkdir()
+    assert describe_absence(gone, whole, study) == f"{there} there, and {by_path}"
+    # Of a manifest, study.json has the path as it was given.
+    assert describe_absence(gone, "my photos", study) == (
+        "paths of this study are relative to the folder that it was started in; this command runs "
+        f"in {tmp_path}: run it there, or, if it is there, {back}"
+    )
