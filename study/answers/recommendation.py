@@ -116,12 +116,13 @@ def _provisional(data: StudyData, best: CellSummary) -> str | None:
     if n := len(_uncompared(data) - {*missing}):
         cells = pluralize(n, "cell")
         why.append(f"in {cells} the best configurations are not compared on further seeds yet")
-    few = [cell.mode for cell in hardly_tuned(data.settings, data.records) if cell != best.cell
-           and cell.train_ratio == best.train_ratio]  # fmt: skip
-    if few:
-        which = enumerate_words([MODE_WORDS[mode] for mode in few])
-        shown = which if len(few) <= _MOST_NAMED else f"{len(few)} of the other modes"
-        why.append(f"{shown} had too few trials to be tuned")
+    few = [cell.mode for cell in hardly_tuned(data.settings, data.records)
+           if cell.train_ratio == best.train_ratio]  # fmt: skip
+    if {*few} - {best.mode}:
+        which, modes = enumerate_words([MODE_WORDS[mode] for mode in few]), data.settings.mode
+        shown = which if len(few) <= _MOST_NAMED else f"{len(few)} of {len(modes)} modes"
+        had = "no mode had enough" if len(few) == len(modes) else f"{shown} had too few"
+        why.append(f"{had} trials to be tuned")
     return f"This is provisional: {', and '.join(why)}." if why else None
 
 

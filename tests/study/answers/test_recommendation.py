@@ -298,7 +298,7 @@ def test_a_study_that_was_stopped_while_it_confirms_is_provisional() -> None:
     (["probe", "freeze"], 8, None),
     (["probe", "freeze"], 7, "freezing"),
     (["probe", "freeze", "finetune"], 2, "freezing and fine-tuning"),
-    (["probe", "freeze", "finetune", "lp_ft"], 2, "3 of the other modes"),
+    (["probe", "freeze", "finetune", "lp_ft"], 2, "3 of 4 modes"),
 ])  # fmt: skip
 def test_a_winner_over_modes_that_were_hardly_tuned_is_provisional(
     modes: list[str], trials: int, few: str | None
@@ -323,6 +323,29 @@ def test_a_winner_over_modes_that_were_hardly_tuned_is_provisional(
         "A linear probe at learning rate 0.001 "
         f"{'scored best by validation log loss' if few else 'is best'} on pets."
     )
+
+
+@pytest.mark.parametrize(("trials", "few"), [
+    ({"freeze": 2, "finetune": 2}, "no mode had enough trials to be tuned"),
+    ({"freeze": 2, "finetune": 2, "lp_ft": 8},
+     "freezing and fine-tuning had too few trials to be tuned"),
+    ({"freeze": 2, "finetune": 2, "partial": 2, "lp_ft": 8},
+     "3 of 4 modes had too few trials to be tuned"),
+    ({"freeze": 2, "finetune": 8}, None),
+])  # fmt: skip
+def test_a_winner_that_had_no_more_trials_is_named_with_its_rivals(
+    trials: dict[str, int], few: str | None
+) -> None:
+    study = data([FREEZE], seen(*FREEZE, hits(0.9)))
+    given = {"mode": [*trials], "train_ratio": ["0.4"], "confirm_seeds": 3, "aux_weight": ["0"]}
+    vars(study).update(settings=make_settings(**given))
+    study.study["status"] = "done"
+    for mode, n in trials.items():
+        for _ in range(n):
+            study.records.append(make_record(len(study.records), mode=mode, train_ratio=0.4))
+    vars(study)["choices"] = data([], []).choices  # All is confirmed.
+    start = f"This is provisional: {few}. " if few else ""
+    assert recommendation(study).startswith(f"{start}Use freezing")
 
 
 def test_a_choice_without_its_repeats_is_provisional() -> None:
