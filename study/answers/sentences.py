@@ -85,8 +85,8 @@ def best_mode(
         "training.",
         *chain(*compared),
         *_by_log_loss([d for d in unclear if d], findings),
-        *_missing([r.mode for r in missing if r not in unconfirmed], best.train_ratio, "no result"),
-        *_missing([r.mode for r in missing if r in unconfirmed], best.train_ratio, "no result yet"),
+        *_missing([r.mode for r in missing if r not in unconfirmed], best.train_ratio),
+        *_missing([r.mode for r in missing if r in unconfirmed], best.train_ratio, " yet"),
     ))  # fmt: skip
 
 
@@ -129,11 +129,11 @@ def label_score(cells: Iterable[CellSummary], metric: Metric) -> tuple[str, str]
     return score, score_words(score) if len(scores) > 1 else ""
 
 
-def _missing(modes: Sequence[Mode], ratio: float, what: str) -> Iterator[str]:
-    """Say which modes have no result at the winner's ratio; at another they may have one."""
+def _missing(modes: Sequence[Mode], ratio: float, yet: str = "") -> Iterator[str]:
+    """Say which modes have no confirmed result at the winner's ratio; the search may have one."""
     if modes:
         named = enumerate_words([MODE_WORDS[mode] for mode in modes])
-        yield f"With {share(ratio)} of the images there is {what} for {named}."
+        yield f"With {share(ratio)} of the images there is no confirmed result{yet} for {named}."
 
 
 def _comparisons(

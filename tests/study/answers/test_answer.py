@@ -157,7 +157,8 @@ NO_RATIO = "The gain from more labels is unknown, because fine-tuning has result
     (search(AT_04), confirm(AT_04), [f"{NO_RATIO} the images."]),
     (search(), without(("freeze", 0.4), ("scratch", 0.4)), [
         "Fine-tuning at learning rate 0.0012 scored best by validation log loss",
-        "With 40 % of the images there is no result for freezing and training from scratch.",
+        "With 40 % of the images there is no confirmed result for freezing and training from "
+        "scratch.",
     ]),
     (search(), [replace(c, borrowed_from=0.1) if c.mode == "scratch" else c for c in confirm()],
      ["and training from scratch (settings borrowed from 10 %) by 24.0 points"]),
@@ -176,7 +177,7 @@ def test_parts(records: list[TrialRecord], confirmed: list[Confirmed], parts: li
 def test_a_mode_that_waits_for_its_confirmation_is_told_apart() -> None:
     trials = without(("scratch", 0.4))
     facts = (SUBJECT, SETTINGS, search(), Findings(trials), ranking(search(), trials))
-    yet = "With 40 % of the images there is no result yet for training from scratch."
+    yet = "With 40 % of the images there is no confirmed result yet for training from scratch."
     assert yet in answer(*facts, unfinished=True)[0]
     assert yet.replace(" yet", "") in answer(*facts)[0]
 

@@ -65,8 +65,8 @@ def test_modes_without_a_result_at_the_winners_ratio() -> None:
     modes: list[Mode] = ["finetune", "partial", "scratch"]
     text = best_mode("pets", best, modes, Findings(trials), {}, unconfirmed=[Cell("partial", 0.4)])
     assert text.endswith(
-        "With 40 % of the images there is no result for training from scratch. With 40 % of the "
-        "images there is no result yet for partial fine-tuning."
+        "With 40 % of the images there is no confirmed result for training from scratch. With 40 % "
+        "of the images there is no confirmed result yet for partial fine-tuning."
     )
 
 
