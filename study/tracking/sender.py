@@ -188,13 +188,17 @@ def make_sender(settings: Settings) -> Sender:
 
 def close_sender(sender: Sender, folder: Path, console: Console, interrupted: bool = False) -> None:
     """Close a sender; show how much is left, and warn if something stays unsent."""
-    with console.status("waiting for MLflow") as status:
+    status = console.status("")
 
-        def show(left: int) -> None:
-            rest = pluralize(left, "event")
-            status.update(f"waiting for MLflow: {rest} left (Ctrl-C leaves them for later)")
+    def show(left: int) -> None:
+        rest = pluralize(left, "event")
+        status.update(f"waiting for MLflow: {rest} left (Ctrl-C leaves them for later)")
+        status.start()  # The first time, as a sender may have nothing to wait for.
 
+    try:
         why = sender.close(show, _INTERRUPTED_S if interrupted else math.inf)
+    finally:
+        status.stop()
     # A sender may end late, or die, after it has sent the last event.
     if why and (n := events_left(folder)):
         left = f"{pluralize(n, 'event is', 'events are')} not in MLflow yet ({why})"

@@ -151,6 +151,14 @@ def test_unsent_events_are_printed_with_the_command_that_sends_them(
     assert printed(console) == text, "nothing is left"
 
 
+def test_a_terminal_shows_a_wait_only_if_there_is_one(console: Console) -> None:
+    terminal = Console(file=io.StringIO(), width=200, force_terminal=True)
+    close_sender(NullSender("http://host"), FOLDER, terminal)
+    assert printed(terminal) == ""
+    close_sender(LeavingSender(None), FOLDER, terminal)
+    assert "waiting for MLflow: 3 events left (Ctrl-C leaves them for later)" in printed(terminal)
+
+
 def test_a_sender_that_ends_late_after_the_last_event_is_no_fault(console: Console) -> None:
     SyncState("http://host", (FOLDER / LEDGER).stat().st_size, {}).save(FOLDER)
     close_sender(LeavingSender("it took more than 8 s"), FOLDER, console, interrupted=True)
