@@ -211,7 +211,9 @@ def close_sender(sender: Sender, folder: Path, console: Console, interrupted: bo
 def print_link(sender: Sender, folder: Path, settings: Settings, console: Console) -> None:
     """Print where to look at the runs, or how to send them."""
     if settings.offline:
-        console.print(f"nothing was sent to MLflow; {sync_command(folder)} sends it")
+        # Not of the study: what an earlier command left may have been sent since.
+        nothing = "this command sent nothing to MLflow (--offline)"
+        console.print(f"{nothing}; {sync_command(folder)} sends what it lacks")
         return
     run = None if settings.debug else study_run(folder)
     console.print(where_to_look(settings.tracking_uri, sender.wait_for_store(), run))

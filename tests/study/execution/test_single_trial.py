@@ -261,7 +261,10 @@ def test_offline_imports_neither_mlflow_nor_ray(photo_folder: Path) -> None:
 def test_offline_keeps_the_ledger(photo_folder: Path, run_alone: Run, capfd: Capture) -> None:
     assert run_alone("--data", photo_folder, *OFFLINE) == 0
     printed, told = capfd.readouterr()
-    where = "nothing was sent to MLflow; python study/sync.py mine sends it"
+    where = (
+        "this command sent nothing to MLflow (--offline); python study/sync.py mine sends what it "
+        "lacks"
+    )
     assert printed.splitlines()[-1] == where
     files = {path.name: path.read_text() for path in Path("runs/mine").glob("*.json*")}
     assert files["ledger.jsonl"].count("\n") == 6  # The study, a trial of two epochs, their ends.

@@ -182,5 +182,8 @@ def test_link(debug: bool, console: Console) -> None:
     end = "CHART\n" if debug else "&viewStateShareKey=the-run\n"
     assert printed(console).endswith(end)
     print_link(NullSender(""), FOLDER, make_settings(offline=True), console)
-    offline = "nothing was sent to MLflow; python study/sync.py mine sends it\n"
+    offline = (
+        "this command sent nothing to MLflow (--offline); python study/sync.py mine sends what it "
+        "lacks\n"
+    )
     assert printed(console).endswith(end + offline)
