@@ -15,6 +15,10 @@ held the true gain in less than half of them.
 The fit may have an a below 0, as where the true g is larger. No error is below 0, so a is not, and
 t times the labels then gain no more than the share 1 - t^-g of the error that is left. Gains are
 held below that.
+
+A steep start decides the fit, and a curve that has come to its end may still pass for one that goes
+on. So the last step of the cells must show a gain, or the interval reaches down to none: in
+simulated studies with nothing to gain, the curve alone told a gain in most.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -24,6 +28,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from study.analysis.comparisons import difference
 from study.analysis.crossing import fits
 from study.analysis.estimates import Confirmed, by_cell, kept_images
 from study.analysis.images.joint_scores import constant_scores, joint_scores
@@ -56,7 +61,7 @@ class Extrapolation:
 
     @property
     def flat(self) -> bool:
-        """Whether no gain is shown, not even with the most labels."""
+        """Whether no gain is shown, by the last step of the cells or even with the most labels."""
         return self.gains[TIMES[-1]].sign <= 0
 
 
@@ -87,7 +92,8 @@ def extrapolate(
     than the most frequent class, if the curve does not fit them, or if more labels make the error
     larger.
     """
-    cells = {c.train_ratio: there for c, there in by_cell(confirmed).items() if c.mode == mode}
+    known = {cell: there for cell, there in by_cell(confirmed).items() if cell.mode == mode}
+    cells = {cell.train_ratio: there for cell, there in known.items()}
     seeds = set.intersection(*(set(there) for there in cells.values())) if cells else set()
     trials = [[there[seed] for seed in sorted(seeds)] for there in cells.values()]
     kept = [kept_images(cell) for cell in trials]
@@ -108,12 +114,19 @@ def extrapolate(
     groups = first.new_groups(score)
     about = Estimate(0.0, None, None, len(seeds), images=len(first.labels), groups=groups)
     now, most = means[-1], min(float(errors.combine(np.eye(len(numbers))[-1]).ends()[1]), 1.0)
+    before, last = list(known)[-2:]
+    step = difference(known, last, before, score)
+    rises = step is not None and step.verdict == "better"
     gains, levels = {}, {}
     for times, gain in found[0].items():
         left = times**-GAMMA
         possible = now * (1 - left), most * (1 - times ** -max(GAMMAS))
+        level = found[1][times]
+        if not rises:
+            gain = gain._replace(low=min(gain.low, 0.0))
+            level = level._replace(high=max(level.high, most))
         gains[times] = _estimate(gain, means, 1, about, possible)
-        levels[times] = _estimate(found[1][times], means, -1, about, (1 - now * left, 1.0))
+        levels[times] = _estimate(level, means, -1, about, (1 - now * left, 1.0))
     return Extrapolation(mode, score, max(cells), gains, levels)
 
 

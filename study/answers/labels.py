@@ -81,8 +81,8 @@ def more_labels(mode: Mode, findings: Findings, metric: Metric = "val_log_loss")
     given = f"with twice the labels of {share(found.train_ratio)} of the images, {MODE_WORDS[mode]}"
     if found.flat:
         said = (
-            f"{given} is not shown to gain: the curve is flat within its interval, at {twice}, and "
-            f"at {four} with four times the labels."
+            f"{given} is not shown to gain, at {twice} if its curve goes on as it did, and with "
+            f"four times at {four}."
         )
     else:
         said = (
