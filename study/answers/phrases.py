@@ -20,6 +20,8 @@ MODE_WORDS: dict[Mode, str] = {
 
 
 _CAPITALS = {"auroc": "AUROC", "f1": "F1", "mae": "MAE", "r2": "R2"}
+_MANY_CELLS = 6
+"""In simulated studies, the best of so many that are equal has test scores that are too good."""
 
 
 def score_words(score: str) -> str:
@@ -174,6 +176,13 @@ def test_images(e: Estimate) -> str:
     """Return how many test images an estimate is from, and of how many groups."""
     images = pluralize(e.images or 0, "test image")
     return f"{images} of {pluralize(e.groups, 'group')}" if e.groups else images
+
+
+def chosen_among(cells: int) -> str:
+    """Say that the best of many cells may be so by luck: the networks that are tested chose it."""
+    if cells < _MANY_CELLS:
+        return ""
+    return f"It may be a little worse, as this is the best of {cells} cells on the same seeds."
 
 
 def of_given_part(sentence: str) -> str:

@@ -12,6 +12,7 @@ from study.answers.phrases import (
     SHOWN_GAIN,
     at_rate,
     capitalize,
+    chosen_among,
     enumerate_words,
     is_share,
     of_given_part,
@@ -56,6 +57,7 @@ def recommendation(data: StudyData) -> str:
         # Where a curve is flat, a cell with few labels often wins by luck.
         "That it scored best with this share is no advice to leave out labels." if few else None,
         _expected(best, decisive([best], data.settings.metric)),
+        chosen_among(len(data.cells)),
         _cheaper(data, best),
         _more_labels(data, best),
     ]

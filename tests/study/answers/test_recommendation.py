@@ -61,6 +61,16 @@ def test_a_network_is_compared_with_the_best_frozen_mode(rival: float, said: str
     assert found.endswith(f" on new photos. {said}")
 
 
+def test_the_best_of_many_cells_may_be_worse_than_its_networks() -> None:
+    cells = [Cell("freeze", ratio) for ratio in (0.1, 0.2, 0.3, 0.5, 0.6, 0.8)]
+    trials = [c for cell in cells for c in seen(*cell, hits(0.9))]
+    found = recommendation(data([cells[-1]], trials, cells))
+    why = "as this is the best of 6 cells on the same seeds."
+    assert f" on new photos. It may be a little worse, {why}" in found
+    few = recommendation(data([cells[-1]], trials[3:], cells[1:]))
+    assert "It may be a little worse" not in few
+
+
 @pytest.mark.parametrize(("rival", "said"), [
     (0.7, "27.0 points behind with this one seed"), (0.99, "2.0 points ahead with this one seed"),
     (0.97, "as good with this one seed"),
