@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import optuna
+from optuna.distributions import CategoricalDistribution, IntDistribution
 from optuna.trial import FixedTrial, FrozenTrial, create_trial
 
 from study.config.settings import Settings
@@ -102,10 +103,18 @@ def scored(records: Iterable[TrialRecord]) -> list[TrialRecord]:
 
 
 def _as_optuna(settings: Settings, record: TrialRecord) -> FrozenTrial:
-    """Return the trial in Optuna's form, with the distributions of the study's space."""
+    """Return the trial in Optuna's form, with the distributions of the study's space.
+
+    A choice is its place among the choices. Of choices, Optuna 5.0 smooths the shares by the number
+    of different ones among the trials, as if that was the number of trials: where all of the best
+    trials have one of five, it sees about 40 % there.
+    """
     space = Space(settings)
     trial = FixedTrial(space.params(record.config))
     space(trial)  # type: ignore[arg-type]  # It draws the distributions.
-    return create_trial(
-        params=trial.params, distributions=trial.distributions, value=record.value(settings.metric)
-    )
+    params, spaces = trial.params, trial.distributions
+    for name, values in trial.distributions.items():
+        if isinstance(values, CategoricalDistribution):
+            params[name] = values.choices.index(params[name])
+            spaces[name] = IntDistribution(0, len(values.choices) - 1)
+    return create_trial(params=params, distributions=spaces, value=record.value(settings.metric))
