@@ -47,7 +47,7 @@ def label_gain(
     least, most = curve[0], curve[-1]
     if least is most:
         return one_ratio(mode, most.train_ratio)
-    scores, cells = decisive(curve, metric), by_cell(findings.confirmed)
+    scores, cells = decisive(findings.cells, metric), by_cell(findings.confirmed)
     doubted = [(s.train_ratio, doubts[s.cell]) for s in (least, most) if s.cell in doubts]
     gains = [difference(cells, most.cell, least.cell, score) for score in scores]
     low, high = (

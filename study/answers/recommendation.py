@@ -56,7 +56,7 @@ def recommendation(data: StudyData) -> str:
         f"{share(best.train_ratio)} of the images for training.",
         # Where a curve is flat, a cell with few labels often wins by luck.
         "That it scored best with this share is no advice to leave out labels." if few else None,
-        _expected(best, decisive([best], data.settings.metric)),
+        _expected(best, decisive(data.cells, data.settings.metric)),
         chosen_among(len(data.cells)),
         _cheaper(data, best),
         _more_labels(data, best),
@@ -162,7 +162,7 @@ def _cheaper(data: StudyData, best: CellSummary) -> str | None:
     rivals = [c for c in data.ranking if c.train_ratio == best.train_ratio and c.mode in FROZEN]
     if best.mode in FROZEN or not rivals:
         return None
-    scores = decisive([best], data.settings.metric)
+    scores = decisive(data.cells, data.settings.metric)
     alike: dict[str, list[str]] = {}
     for rival in rivals:
         each = (data.findings.difference(best.cell, rival, s) for s in (*scores, LOG_LOSS))

@@ -17,7 +17,7 @@ from study.search.confirmation import plan
 from tests.study.analysis.test_extrapolation import ON_CURVE, curve
 from tests.support.studies.builders import make_confirmed, make_record, make_settings
 from tests.support.studies.image_tables import seen
-from tl_core.config import Mode
+from tl_core.config import Metric, Mode
 
 NET, PROBE, FREEZE = Cell("lp_ft", 0.4), Cell("probe", 0.4), Cell("freeze", 0.4)
 
@@ -248,6 +248,26 @@ def test_balanced_accuracy_of_equal_classes_is_told_once() -> None:
         " Expect a balanced accuracy of 90.0 % (84.9 to 93.5 %) on new photos. Freezing " in found
     )
     assert found.endswith(" Freezing is 20.0 points behind, and about 6 times cheaper to train.")
+
+
+@pytest.mark.parametrize(("metric", "name"), [
+    ("val_auroc", "an AUROC"), ("val_balanced_accuracy", "a balanced accuracy"),
+])  # fmt: skip
+def test_a_perfect_winner_keeps_its_accuracy(metric: Metric, name: str) -> None:
+    labels = np.repeat([0, 1], [150, 50])
+    confirmed = [*seen(*NET, hits(1.0), labels=labels), *seen(*FREEZE, hits(0.9), labels=labels)]
+    confirmed = [
+        replace(c, scores=c.scores | {"test_auroc": float(c.images.auroc_draws[0])})
+        for c in confirmed
+        if c.images
+    ]
+    study = data([NET, FREEZE], confirmed)
+    vars(study)["settings"] = study.settings.model_copy(update={"metric": metric})
+    found = recommendation(study)
+    assert f" Expect {name} of 100.0 % (" in found
+    assert " %) and an accuracy of 100.0 % (" in found
+    told = best_mode("pets", study.cells[1], ["lp_ft", "freeze"], study.findings, {}, metric)
+    assert " By accuracy, it is ahead of freezing by 10.0 points (" in told
 
 
 @pytest.mark.parametrize(("sizes", "correct", "said"), [
