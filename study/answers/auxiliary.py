@@ -149,9 +149,9 @@ def no_auxiliary_effect(
     if best in FROZEN:
         return (
             f"{whether} is unknown: the best configuration is {MODE_WORDS[best]}, which it can't "
-            "change, and no other was trained with and without it."
+            "change, and no confirming trials compare another with and without it."
         )
-    why = (
-        "and no control with weight 0 has a result" if chosen else "so there is nothing to compare"
+    return (
+        f"{whether} is unknown: the best configuration gives it weight {weight}, and no confirming "
+        f"trials compare that with {'weight 0' if chosen else 'a weight above 0'}."
     )
-    return f"{whether} is unknown: the best configuration gives it weight {weight}, {why}."

@@ -184,8 +184,10 @@ def test_a_mode_that_waits_for_its_confirmation_is_told_apart() -> None:
 
 @pytest.mark.parametrize(("weights", "chosen", "end"), [
     ((0.3,), 0.3, "helps was not searched: its weight was fixed at 0.3."),
-    ((0.0, 0.9), 0.0, "gives it weight 0, so there is nothing to compare."),
-    ((0.0, 0.9), 0.5, "gives it weight 0.5, and no control with weight 0 has a result."),
+    ((0.0, 0.9), 0.0, "gives it weight 0, and no confirming trials compare that with "
+                      "a weight above 0."),
+    ((0.0, 0.9), 0.5, "gives it weight 0.5, and no confirming trials compare that "
+                      "with weight 0."),
 ])  # fmt: skip
 def test_no_control(weights: tuple[float, ...], chosen: float, end: str) -> None:
     settings = SETTINGS.model_copy(update={"aux_weight": weights})
@@ -203,7 +205,7 @@ def test_no_control_of_frozen_heads() -> None:
         third = answer(SUBJECT, settings, records, Findings(trials), ranking(records, trials))[2]
         assert third.endswith(
             " helps is unknown: the best configuration is freezing, which it can't change, and no "
-            "other was trained with and without it."
+            "confirming trials compare another with and without it."
         )
 
 
@@ -242,7 +244,7 @@ def test_unconfirmed() -> None:
         "95.0 % with 40 %; this does not show how many labels can be saved or whether one mode "
         "overtakes another.",
         "Whether the auxiliary task, predicting brightness, helps is unknown: the best "
-        "configuration gives it weight 0.5, and no control with weight 0 has a result.",
+        "configuration gives it weight 0.5, and no confirming trials compare that with weight 0.",
         "Tuning: 0 to 8 trials a cell, not confirmed; training from scratch with 40 % has too "
         "few trials (0).",
     )
