@@ -69,9 +69,9 @@ def best_mode(
     missing = [rival for rival, d in zip(rivals, found[0], strict=True) if d is None]
     levels = [f"{score_words(s)} is {show_score(s, best.scores[s])}" for s in scores]
     # What a mode lacks is told once.
-    names = {d.b: mode_words(d.b, by_cell(findings.confirmed), few) for d in found[0] if d}
-    several = len(scores) > 1
-    own = mode_words(best.cell, by_cell(findings.confirmed), few)
+    cells, several = by_cell(findings.confirmed), len(scores) > 1
+    names = {d.b: mode_words(d.b, cells, few) for d in found[0] if d}
+    own = mode_words(best.cell, cells, few)
     plain = {rival: MODE_WORDS[rival.mode] for rival in rivals}
     compared = [
         _comparisons([d for d in ds if d], names if ds is found[0] else plain, several)
@@ -85,8 +85,7 @@ def best_mode(
         "training.",
         *chain(*compared),
         *_by_log_loss([d for d in unclear if d], findings),
-        *_missing([r.mode for r in missing if r not in unconfirmed], best.train_ratio),
-        *_missing([r.mode for r in missing if r in unconfirmed], best.train_ratio, " yet"),
+        *_missing(missing, cells, unconfirmed),
     ))  # fmt: skip
 
 
@@ -131,11 +130,23 @@ def label_score(cells: Iterable[CellSummary], metric: Metric) -> tuple[str, str]
     return score, score_words(score) if len(scores) > 1 else ""
 
 
-def _missing(modes: Sequence[Mode], ratio: float, yet: str = "") -> Iterator[str]:
-    """Say which modes have no confirmed result at the winner's ratio; the search may have one."""
-    if modes:
-        named = enumerate_words([MODE_WORDS[mode] for mode in modes])
-        yield f"With {share(ratio)} of the images there is no confirmed result{yet} for {named}."
+def _missing(rivals: Sequence[Cell], cells: Cells, unconfirmed: Collection[Cell]) -> Iterator[str]:
+    """Say which modes have no confirmed result at the winner's ratio, or none on its seeds.
+
+    The search may have one, and another ratio.
+    """
+    alike: dict[str, list[str]] = {}
+    for cell in rivals:
+        what = (
+            "it has no seed in common{} with"
+            if cell in cells
+            else "there is no confirmed result{} for"
+        )
+        yet = " yet" if cell in unconfirmed else ""
+        start = f"With {share(cell.train_ratio)} of the images {what.format(yet)}"
+        alike.setdefault(start, []).append(MODE_WORDS[cell.mode])
+    for start, modes in alike.items():
+        yield f"{start} {enumerate_words(modes)}."
 
 
 def _comparisons(

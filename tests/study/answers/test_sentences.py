@@ -65,9 +65,23 @@ def test_modes_without_a_result_at_the_winners_ratio() -> None:
     modes: list[Mode] = ["finetune", "partial", "scratch"]
     text = best_mode("pets", best, modes, Findings(trials), {}, unconfirmed=[Cell("partial", 0.4)])
     assert text.endswith(
-        "With 40 % of the images there is no confirmed result for training from scratch. With 40 % "
-        "of the images there is no confirmed result yet for partial fine-tuning."
+        "With 40 % of the images there is no confirmed result yet for partial fine-tuning. With "
+        "40 % of the images there is no confirmed result for training from scratch."
     )
+
+
+def test_modes_with_results_on_other_seeds_than_the_winners() -> None:
+    trials = [
+        *make_confirmed("finetune", 0.4, (0.9, 0.94), seeds=[11, 12]),
+        *make_confirmed("freeze", 0.4, (0.95,), seeds=[10]),
+    ]
+    best, cells = summarize(trials)[-1], [Cell("freeze", 0.4)]
+    for unconfirmed, yet in (([], ""), (cells, " yet")):
+        told = best_mode(
+            "pets", best, ["freeze", "finetune"], Findings(trials), {}, unconfirmed=unconfirmed
+        )
+        said = f" With 40 % of the images it has no seed in common{yet} with freezing."
+        assert told.endswith(f"for training.{said}")
 
 
 def balanced(
