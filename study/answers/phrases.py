@@ -64,7 +64,14 @@ def show_difference(score: str, e: Estimate, sign: str = "+") -> str:
 
 
 SHOWN_GAIN = 0.0005
-"""A smaller gain would be shown as 0.0 points."""
+"""A smaller gain would be shown as 0.0 points, or as 0.000."""
+
+
+def show_size(score: str, gap: float) -> str:
+    """Return the size of a difference in a test score, without its interval."""
+    if abs(gap) < SHOWN_GAIN:
+        return "less than 0.1 points" if is_share(score) else "less than 0.001"
+    return f"{100 * abs(gap):.1f} points" if is_share(score) else show_number(abs(gap), ".3f")
 
 
 def share(ratio: float) -> str:

@@ -20,8 +20,8 @@ from study.answers.phrases import (
     score_words,
     seeds,
     share,
-    show_number,
     show_score,
+    show_size,
     show_weight,
     test_images,
 )
@@ -207,9 +207,8 @@ def _lead(d: Difference, second: Difference | None, several: bool) -> str:
 def _gap(d: Difference) -> str:
     """How far the second of two modes is behind or ahead, whether that shows or not."""
     gap = d.estimate.mean
-    shown = f"{100 * abs(gap):.1f} points" if is_share(d.score) else show_number(abs(gap), ".3f")
     ahead = (gap > 0) == (score_of(d.score).better == "lower")
-    return f"{shown} {'ahead' if ahead else 'behind'}" if gap else "as good"
+    return f"{show_size(d.score, gap)} {'ahead' if ahead else 'behind'}" if gap else "as good"
 
 
 def _passes(data: StudyData, cell: Cell) -> int | None:
