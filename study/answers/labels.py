@@ -107,17 +107,34 @@ def _gain(d: Difference | None) -> str:
 
 
 def _last_step(curve: Sequence[CellSummary], gain: Difference | None, cells: Cells) -> str:
-    """Say that the last step of a curve that rises adds nothing, where none is shown."""
+    """Say that the last step of a curve that rises loses, or that no gain is shown."""
     if len(curve) < 3 or gain is None or gain.verdict != "better":
         return ""
     before, most = curve[-2:]
     step = difference(cells, most.cell, before.cell, gain.score)
     if step is None or step.verdict == "better":
         return ""
-    return (
-        f"; the step from {share(before.train_ratio)} to {share(most.train_ratio)} is not shown to "
-        f"add to this, at a change of {show_difference(step.score, step.estimate)}"
-    )
+    given = f"; the step from {share(before.train_ratio)} to {share(most.train_ratio)}"
+    if step.verdict == "worse":
+        return f"{given} loses {show_gap(step)}"
+    change = show_difference(step.score, step.estimate)
+    return f"{given} is not shown to add to this, at a change of {change}"
+
+
+def with_fewer(best: CellSummary, findings: Findings, metric: Metric) -> str | None:
+    """Say what it means that the winner has fewer labels than others; None if it has the most.
+
+    Where a curve is flat, a cell with few labels often wins by luck.
+    """
+    if best.train_ratio == max(s.train_ratio for s in findings.cells):
+        return None
+    *_, most = (s for s in findings.cells if s.mode == best.mode)
+    score = decisive(findings.cells, metric)[0]
+    d = difference(by_cell(findings.confirmed), most.cell, best.cell, score)
+    if d and d.verdict == "worse":
+        which = "" if score == ACCURACY else f" of {score_words(score)}"
+        return f"With {share(most.train_ratio)} it is worse by {show_gap(d)}{which}."
+    return "That it scored best with this share is no advice to leave out labels."
 
 
 def _by_tuning(doubts: Sequence[tuple[float, str]]) -> Iterator[str]:

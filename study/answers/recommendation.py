@@ -7,6 +7,7 @@ from study.analysis.estimates import CellSummary, score_of
 from study.analysis.extrapolation import TIMES
 from study.analysis.study_data import StudyData
 from study.answers.chance import chance_sentence
+from study.answers.labels import with_fewer
 from study.answers.phrases import (
     MODE_WORDS,
     SHOWN_GAIN,
@@ -48,14 +49,12 @@ def recommendation(data: StudyData) -> str:
     if best is None:
         return ""
     chance = chance_sentence(data, best)
-    few = best.train_ratio < max(c.train_ratio for c in data.cells)
     parts = [
         _provisional(data, best),
         chance,
         f"{'The best found is' if chance else 'Use'} {_configuration(data, best)}, with "
         f"{share(best.train_ratio)} of the images for training.",
-        # Where a curve is flat, a cell with few labels often wins by luck.
-        "That it scored best with this share is no advice to leave out labels." if few else None,
+        with_fewer(best, data.findings, data.settings.metric),
         _expected(best, decisive(data.cells, data.settings.metric)),
         chosen_among(len(data.cells)),
         _cheaper(data, best),

@@ -1,5 +1,6 @@
 """What to do, in a few sentences."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -426,11 +427,29 @@ def test_a_gain_that_rounds_to_nothing_is_no_number() -> None:
     assert recommendation(study).endswith(" With twice the labels expect less than 0.1 points.")
 
 
-def test_a_winner_with_few_labels_is_no_advice_to_leave_labels_out() -> None:
+@pytest.mark.parametrize(("rival", "winner", "said"), [
+    (Cell("freeze", 0.4), 0.1, "That it scored best with this share is no advice to leave out"),
+    # Of another mode no labels were tried beyond the winner's.
+    (Cell("probe", 0.4), 0.1, "That it scored best with this share is no advice to leave out"),
+    (Cell("freeze", 0.4), 0.4, "Expect an accuracy of "),
+])  # fmt: skip
+def test_a_winner_with_few_labels_is_no_advice_to_leave_labels_out(
+    rival: Cell, winner: float, said: str
+) -> None:
+    confirmed = [*seen("freeze", 0.1, hits(0.9)), *seen(*rival, hits(0.895))]
+    found = recommendation(data([Cell("freeze", winner)], confirmed))
+    assert f" of the images for training. {said}" in found
+
+
+def test_a_winner_that_more_labels_are_shown_to_make_worse() -> None:
     confirmed = [*seen("freeze", 0.1, hits(0.9)), *seen("freeze", 0.4, hits(0.8))]
-    advice = "for training. That it scored best with this share is no advice to leave out labels."
-    for ratio, said in ((0.1, True), (0.4, False)):
-        assert (advice in recommendation(data([Cell("freeze", ratio)], confirmed))) is said
+    found = recommendation(data([Cell("freeze", 0.1)], confirmed))
+    assert " for training. With 40 % it is worse by 10.0 points (" in found
+    assert "advice" not in found
+    asked = data([Cell("freeze", 0.1)], confirmed)
+    vars(asked)["settings"] = asked.settings.model_copy(update={"metric": "val_balanced_accuracy"})
+    said = r" worse by 10\.0 points \([^)]*\) of balanced accuracy\. Expect "
+    assert re.search(said, recommendation(asked))
 
 
 def test_the_smallest_difference_that_shows() -> None:

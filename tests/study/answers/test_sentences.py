@@ -184,6 +184,7 @@ def test_a_last_step_without_a_gain_is_told() -> None:
         "with 80 %; the step from 40 % to 80 % is not shown to add to this, at a change of "
         "-0.4 points (-2.9 to +2.1)." in gain(0.6, 0.676, 0.672)
     )
+    assert "; the step from 40 % to 80 % loses 7.0 points (4.5 to 9.5)." in gain(0.6, 0.8, 0.73)
     for rises in (gain(0.6, 0.676, 0.8), gain(0.6, 0.676)):
         assert rises.startswith("More labels gain")
         assert "step" not in rises
