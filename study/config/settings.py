@@ -60,7 +60,7 @@ class Settings(InputSettings):
         (0.01, 0.03, 0.1, 0.3, 0.8),
         min_length=1,
         description="training images as a share of all, up to 0.8, or of a given training part, up "
-        "to 1; one or several",
+        "to 1 (0.9 if validation or test is not given); one or several",
     )
     lr: tuple[LearningRate, ...] = Field(
         (),
