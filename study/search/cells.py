@@ -41,13 +41,15 @@ def nearest(cell: Cell, cells: Iterable[Cell]) -> list[Cell]:
 def shares(settings: Settings) -> dict[Cell, int]:
     """Return how many trials each cell gets, in the order in which the cells have their turns.
 
-    A probe tunes itself and takes one; the others share the rest evenly, and the first ones get
-    what is left over. Where there is nothing but probes, they share all.
+    A probe tunes itself and takes one; the others share the rest evenly. What is left over goes to
+    each mode at the largest ratio, then at the next, so that no mode has it all. Where there is
+    nothing but probes, they share all.
     """
     cells = [cell for group in _groups(settings) for cell in group]
     tuned = [cell for cell in cells if cell.mode != "probe"] or cells
     each, over = divmod(settings.trials - (len(cells) - len(tuned)), len(tuned))
-    more = dict.fromkeys(tuned, each) | dict.fromkeys(tuned[:over], each + 1)
+    first = sorted(tuned, key=lambda cell: -cell.train_ratio)[:over]
+    more = dict.fromkeys(tuned, each) | dict.fromkeys(first, each + 1)
     return {cell: more.get(cell, 1) for cell in cells}
 
 

@@ -22,6 +22,7 @@ def settings(trials: int, mode: list[str], ratios: list[str] | None = None) -> S
     (10, ["probe", "finetune"], [1, 1, 4, 4]),
     (11, ["finetune", "probe"], [1, 1, 5, 4]),
     (4, ["freeze", "finetune"], [1, 1, 1, 1]),
+    (14, ["freeze", "finetune"], [4, 3, 4, 3]),
     (2, ["probe"], [1, 1]),
 ])  # fmt: skip
 def test_cells_share_the_trials_evenly(trials: int, mode: list[str], expected: list[int]) -> None:
@@ -34,10 +35,10 @@ def test_cells_share_the_trials_evenly(trials: int, mode: list[str], expected: l
 def test_frozen_cells_come_first_then_networks_from_the_largest_ratio() -> None:
     given = settings(17, ["finetune", "probe", "lp_ft", "freeze"])
     few, many = [("finetune", 0.1), ("lp_ft", 0.1)], [("finetune", 0.4), ("lp_ft", 0.4)]
-    # 15 trials for six cells: two each, and one more for the first three.
+    # 15 trials for six cells: two each, and one more for each mode at 0.4.
     assert turns(given) == [
-        ("probe", 0.4), ("probe", 0.1), *[("freeze", 0.4)] * 3, *[("freeze", 0.1)] * 3,
-        *many, *many, many[0], *few, *few,
+        ("probe", 0.4), ("probe", 0.1), *[("freeze", 0.4)] * 3, *[("freeze", 0.1)] * 2,
+        *many, *many, *many, *few, *few,
     ]  # fmt: skip
 
 

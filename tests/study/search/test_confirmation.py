@@ -168,8 +168,8 @@ def test_empty_cells_take_the_nearest_ratio_of_their_mode() -> None:
     ({}, 2 * (3 + 9 + 9) + 6 * 3 + 1), ({"mode": ["probe"]}, 2 * 3 + 1), ({"confirm": False}, 1),
     # One configuration a cell: no choice, so no repeats.
     ({"trials": 4}, 6 * 3 + 1),
-    # Two for each cell of freeze, and one for each of finetune.
-    ({"trials": 6}, 2 * 2 + 6 * 3 + 1),
+    # Two for each cell at the larger ratio, and one for each at the other.
+    ({"trials": 6}, 2 + 2 * 3 + 6 * 3 + 1),
     # From 8 on a control has repeats.
     ({"mode": ["finetune"], "trials": 15}, 2 * 9 + 9 + 4 * 3 + 1),
     ({"mode": ["finetune"], "trials": 16}, 2 * 9 + 2 * 9 + 4 * 3 + 1),
