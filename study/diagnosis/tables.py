@@ -131,9 +131,10 @@ def _data(setup: Setup) -> str:
         return f"{s.data} is downloaded into {s.cache} when the study starts"
     images = pluralize(len(source.ids), "image")
     found = [f"{source.name}: {images} of {pluralize(len(source.classes), 'class', 'classes')}"]
-    found += [] if setup.undecoded else ["decoded already"]
+    new = setup.undecoded
+    found.append(f"{new.tried:,} of {len(source.ids):,} tried" if new else "decoded already")
     if setup.unreadable:
-        found.append(f"{pluralize(len(setup.unreadable), 'unreadable file')} among those tried")
+        found.append(pluralize(len(setup.unreadable), "unreadable file"))
     return "; ".join(found)
 
 

@@ -40,6 +40,8 @@ class Undecoded:
     number: int
     per_s: float
     """Decoded a second, on all cores."""
+    tried: int
+    """Of all images, those that were decoded to see whether they can be."""
 
 
 @dataclass

@@ -46,8 +46,8 @@ from tl_core.models.stages import check_cuttable, split
 from tl_core.runtime import usable_cpus
 from tl_core.training.setup import needs_pretrained, pretrained
 
-_LONG_S, _MOST = 1.5, 256
-"""Seconds, and images, after which the speed of decoding is known."""
+_LONG_S = 1.5
+"""Seconds after which no further images are tried: the speed of decoding is known."""
 
 
 def check_tracking(setup: Setup) -> Iterable[Fault]:
@@ -181,7 +181,7 @@ def try_decoding(
 ) -> tuple[Undecoded | None, Bad]:
     """Return what is still to be decoded, None if the cache has it, and which images can't be.
 
-    It tries images from all over the set, as many as show the speed.
+    It tries images from all over the set, as many as it can in a short time.
     """
     entry = image_entry(source, size, cache, resize)
     if entry.exists():
@@ -190,13 +190,13 @@ def try_decoding(
         return None, unreadable(source, size, again)
     n = len(source.ids)
     there = images_kept(source, size, cache, resize)
-    order = np.random.default_rng(0).permutation(n)[:_MOST].tolist()
+    order = np.random.default_rng(0).permutation(n).tolist()
     bad = [*unreadable(source, size, order[:1])]  # Pillow prepares its decoders for the first one.
     start, done, at_once = time.perf_counter(), 1, 4 * usable_cpus()
     while done < len(order) and time.perf_counter() - start < _LONG_S:
         bad += unreadable(source, size, order[done : done + at_once])
         done = min(len(order), done + at_once)
-    return Undecoded(n - there, (done - 1) / (time.perf_counter() - start)), bad
+    return Undecoded(n - there, (done - 1) / (time.perf_counter() - start), done), bad
 
 
 def check_bucket_of_nodes(setup: Setup) -> Iterator[Fault]:

@@ -1,5 +1,6 @@
 """What is checked with torch: GPUs, networks, weights; and what only the doctor checks."""
 
+import math
 import re
 import shutil
 from dataclasses import replace
@@ -22,7 +23,7 @@ from study.preflight.gpu_check import GpuReport
 from study.preflight.prepare import _notes, doctor_notes
 from study.preflight.setup import Setup, new_setup
 from study.preflight.torch_checks import CHECKS, check_backbone, try_decoding
-from tests.conftest import SIDE, TINY, draw_folder
+from tests.conftest import SIDE, TINY
 from tests.support.studies.asking import ask, faults_of
 from tl_core.config import Precision
 from tl_core.data.datasets import ImageSet, load_images
@@ -157,7 +158,7 @@ def test_a_set_up_without_a_fault(photo_folder: Path, own_cache: Path) -> None:
     machines = found.pop("machines")
     assert list(found.items()) == [
         ("settings", "16 trials of freeze finetune at 1 train ratio"),
-        ("data", f"{photo_folder}: 40 images of 2 classes"),
+        ("data", f"{photo_folder}: 40 images of 2 classes; 40 of 40 tried"),
         ("tracking", "off: nothing is sent to MLflow"),
         ("storage", "checkpoints go into the study's folder"),
     ]
@@ -216,14 +217,17 @@ def test_a_cluster_that_is_not_there_leaves_the_other_checks(
 
 
 @pytest.mark.parametrize("skip", [False, True])
-def test_broken_images_are_a_fault_unless_they_are_left_out(photo_folder: Path, skip: bool) -> None:
+def test_broken_images_are_a_fault_unless_they_are_left_out(
+    photo_folder: Path, skip: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (photo_folder / "cat" / "bad.jpg").write_bytes(b"no picture")
+    monkeypatch.setattr("study.preflight.torch_checks._LONG_S", math.inf)
     setup = check(photo_folder, **{"skip_bad_images": True} if skip else {})
     why = "1 file is not a readable image (--skip-bad-images omits it, --exclude GLOB leaves out "
     why += "files by name):"
     assert [*map(str, setup.faults[:1])] == ([] if skip else [why])
     if skip:
-        assert rows(setup)["data"].endswith("; 1 unreadable file among those tried")
+        assert rows(setup)["data"].endswith("; 41 of 41 tried; 1 unreadable file")
 
 
 def test_a_local_bucket_that_can_not_be_written_marks_this_machine(
@@ -293,14 +297,16 @@ def test_the_doctor_notes_what_pixels_show_once_they_are_cached(photo_folder: Pa
     assert {*setup.settings.cache.rglob("*")} == cached
 
 
-def test_of_many_images_only_some_are_tried(
-    tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("seconds", "tried"), [(0, 1), (math.inf, 600)])
+def test_all_images_are_tried_if_there_is_time(
+    tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, tried: int
 ) -> None:
-    monkeypatch.setattr("study.preflight.torch_checks._MOST", 3)
-    root = draw_folder(tmp_path / "all-broken", ("cat", "dog"), n_images=4)
-    for file in root.rglob("*.*g"):
+    monkeypatch.setattr("study.preflight.torch_checks._LONG_S", seconds)
+    for i in range(600):
+        file = tmp_path / "all-broken" / "ab"[i % 2] / f"{i}.jpg"
+        file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(b"no picture")
-    undecoded, bad = try_decoding(folder_source(root), SIDE, own_cache)
+    undecoded, bad = try_decoding(folder_source(tmp_path / "all-broken"), SIDE, own_cache)
     assert undecoded is not None
-    assert undecoded.number == 8
-    assert len({name for name, _ in bad}) == 3
+    assert (undecoded.number, undecoded.tried) == (600, tried)
+    assert len({name for name, _ in bad}) == tried
