@@ -89,8 +89,8 @@ class ImageSet:
             split_seed: draws the held-out parts that are not given.
             seed: draws the training images; a smaller ratio takes part of those of a larger one.
 
-        The last ones are kept, so callers must not change them. Raises `InputError` if a class
-        would be missing from a part.
+        The last ones are kept, so callers must not change them. Raises `InputError` if a value is
+        out of range or a class would be missing from a part.
         """
         return self._split(train_ratio, split_seed, seed)
 

@@ -28,6 +28,8 @@ from tl_core.data.splitting.rules import NO_RULES, PART_WORDS, PARTS, SplitRules
 from tl_core.errors import InputError, truncate_list
 from tl_core.text import pluralize, printable
 
+_SMALLEST_RATIO = 1e-9
+
 
 @dataclass(frozen=True)
 class Split:
@@ -55,7 +57,7 @@ def make_split(
 
     Args:
         labels: int64 [N], every class from 0 to K - 1 at least once.
-        train_ratio: training images as a share of all N, 0 < r <= 0.8; of the given training part
+        train_ratio: training images as a share of all N, up to 0.8; of the given training part
             if there is one, up to `rules.largest_ratio`.
         split_seed: draws test and validation.
         seed: draws the order in which images of the pool become training images.
@@ -63,10 +65,10 @@ def make_split(
         classes: their names, for errors.
 
     Raises:
-        InputError: a class would be missing from one of the three parts; says how many images
-            are missing.
+        InputError: a value is out of range, or a class would be missing from one of the three
+            parts; says how many images are missing.
     """
-    if faults := split_faults(labels, train_ratio, classes, rules, split_seed):
+    if faults := split_faults(labels, train_ratio, classes, rules, split_seed, seed):
         raise InputError(faults)
     pool, groups = _pool(labels, rules)
     *held, left = draw_held_out(groups, len(rules.drawn()), split_seed)
@@ -85,10 +87,11 @@ def split_faults(
     classes: Sequence[str] | None = None,
     rules: SplitRules = NO_RULES,
     split_seed: int = 0,
+    seed: int = 0,
 ) -> list[str]:
-    """Say for each class that is too small how many images are missing; [] if none is."""
-    if train_ratio > rules.largest_ratio:
-        return [too_large(train_ratio, rules)]
+    """Say what is out of range, else for each class that is too small how many images it lacks."""
+    if wrong := [*_out_of_range(train_ratio, rules, split_seed=split_seed, seed=seed)]:
+        return wrong
     faults = [*absent_classes(labels, classes, rules)]
     pool, groups = _pool(labels, rules)
     few = [*_too_few(labels[pool], train_ratio, classes, rules)]
@@ -128,6 +131,14 @@ def _pool(labels: np.ndarray, rules: SplitRules) -> tuple[np.ndarray, Groups]:
     """The images that training and the drawn parts share, and their groups."""
     pool = rules.pool(len(labels))
     return pool, group_images(labels[pool], None if rules.groups is None else rules.groups[pool])
+
+
+def _out_of_range(train_ratio: float, rules: SplitRules, **seeds: int) -> Iterator[str]:
+    if train_ratio > rules.largest_ratio:
+        yield too_large(train_ratio, rules)
+    elif not train_ratio >= _SMALLEST_RATIO:  # Nor is NaN.
+        yield f"train_ratio {train_ratio:g} must be at least {_SMALLEST_RATIO:g}"
+    yield from (f"{name} {value} must be at least 0" for name, value in seeds.items() if value < 0)
 
 
 def too_large(train_ratio: float, rules: SplitRules = NO_RULES) -> str:
@@ -227,7 +238,7 @@ def smallest_class(train_ratio: float, parts: int = 2) -> int:
 
     `parts` are those that are drawn beside training.
     """
-    n = 1 + parts
+    n = max(1 + parts, int((0.5 - 1e-8) / train_ratio))  # Of fewer, training has none.
     while min(round_half_up(train_ratio * n), n - parts * held_out_of(n)) < 1:
         n += 1
     return n

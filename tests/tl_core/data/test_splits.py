@@ -107,6 +107,27 @@ def test_the_smallest_ratio_that_is_named_fits(n: int) -> None:
     assert split_faults(labels, smallest - 0.001), "a smaller one would be named"
 
 
+@pytest.mark.parametrize(("values", "message"), [
+    ({"train_ratio": 0}, "^train_ratio 0 must be at least 1e-09$"),
+    ({"train_ratio": -0.1}, "^train_ratio -0.1 must be at least 1e-09$"),
+    ({"train_ratio": 1e-320}, "^train_ratio 9.99989e-321 must be at least 1e-09$"),
+    ({"train_ratio": float("nan")}, "^train_ratio nan must be at least 1e-09$"),
+    ({"train_ratio": 0.81}, "^train_ratio 0.81 is above 0.8: "),
+    ({"seed": -1}, "^seed -1 must be at least 0$"),
+    ({"split_seed": -2}, "^split_seed -2 must be at least 0$"),
+    ({"train_ratio": 0, "seed": -1}, "^train_ratio 0 must .*\nseed -1 must be at least 0$"),
+])  # fmt: skip
+def test_a_value_out_of_range_is_told(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        make_split(np.repeat([0, 1], 100), **{"train_ratio": 0.5} | values)
+
+
+def test_a_ratio_of_hardly_any_images_is_told_at_once() -> None:
+    assert smallest_class(1e-9) == pytest.approx(500_000_000, abs=2)
+    (fault,) = split_faults(np.repeat([0], 30), 1e-6)
+    assert "has 30 images; train_ratio 1e-06 needs 499970 more to have one in" in fault
+
+
 def hashes(order: Any, ids: list[str]) -> dict[str, str]:
     part = np.asarray(order)
     return Split(train=part, val=part[:2], test=part[2:]).hashes(ids)
