@@ -134,9 +134,8 @@ def _store_of(folder: Path) -> str:
 
 
 def _experiment_of(folder: Path) -> str:
-    """Return the experiment of a study; those of earlier versions know no other."""
-    settings = read_state(folder).about.get("settings", {})
-    return str(settings.get("experiment", DEFAULTS["experiment"]))
+    """Return the experiment of a study."""
+    return str(read_state(folder).about["settings"]["experiment"])
 
 
 def send(folder: Path, uri: str, console: Console) -> tuple[Fault, ...]:

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import math
 import multiprocessing
 import signal
 import time
@@ -18,7 +17,6 @@ from pydantic import BaseModel
 from rich.console import Console
 
 from benchmarks.common import environment
-from study.records.trial_record import read_config
 from tl_core.config import TrialConfig
 from tl_core.data.datasets import ImageSet
 from tl_core.device import find_device
@@ -69,12 +67,12 @@ class Finished(Planned):
     test: dict[str, float]
     val_accuracy: list[float]
     """After each epoch."""
-    val_log_loss: float = math.nan
-    """At the end; earlier files lack it."""
-    right: str = ""
-    """For each test image 1 if it was classified rightly, else 0; earlier files lack it."""
-    log_losses: str = ""
-    """Of the test images, nats: float16, in base64; earlier files lack it."""
+    val_log_loss: float
+    """At the end."""
+    right: str
+    """For each test image 1 if it was classified rightly, else 0."""
+    log_losses: str
+    """Of the test images, nats: float16, in base64."""
     wall_s: float
     """Of the trial, without decoding, and with features only if it computed them."""
     environment: dict[str, Any]
@@ -91,7 +89,7 @@ def read(path: Path) -> list[Finished]:
     if not path.exists():
         return []
     entries = json.loads(path.read_text())["runs"]
-    return [Finished.model_validate(e | {"config": read_config(e["config"])}) for e in entries]
+    return [Finished.model_validate(e) for e in entries]
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,11 @@ from study.records.ledger import read_records
 from study.records.outputs import read_outputs, read_targets
 from study.records.stored_settings import found_in, settings_of
 from study.records.study_folder import STUDY, WINNER, from_here
-from study.records.trial_record import TrialRecord, read_config, tried
+from study.records.trial_record import TrialRecord, tried
 from study.search.cells import Cell
 from study.search.choosing import Choices, on_seed
 from study.search.confirmation import still_planned
-from tl_core.config import Metric
+from tl_core.config import Metric, TrialConfig
 from tl_core.data.splits import HELD_OUT
 from tl_core.inference.model_card import CARD
 from tl_core.runtime import one_thread
@@ -111,7 +111,7 @@ class StudyData:
         folder = self.folder / WINNER
         if self.winner is None or not (folder / CARD).is_file():
             return None
-        kept = read_config(json.loads((folder / CARD).read_text(encoding="utf-8"))["config"])
+        kept = TrialConfig(**json.loads((folder / CARD).read_text(encoding="utf-8"))["config"])
         # A study without confirmation keeps one of the seeds of the search.
         return folder if on_seed(0, kept) == on_seed(0, self.winner.config) else None
 

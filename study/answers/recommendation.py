@@ -29,7 +29,6 @@ from study.answers.phrases import (
 from study.answers.sentences import LOG_LOSS, decisive, label_score
 from study.answers.tuning import hardly_tuned
 from study.intervals.estimate import Estimate
-from study.records.ledger import ENDINGS
 from study.search.cells import Cell
 from study.search.short_sweeps import seen_in_steps
 from tl_core.config import FROZEN
@@ -128,9 +127,7 @@ def _provisional(data: StudyData, best: CellSummary) -> str | None:
 
 
 def _uncompared(data: StudyData) -> set[Cell]:
-    """The cells with repeats that have not ended; a study of an earlier version ended without."""
-    if data.study.get("status") in ENDINGS:
-        return set()
+    """The cells with repeats that have not ended."""
     repeats = (config for _, config in data.choices.repeated())
     return {Cell.of(config) for config in repeats if not data.choices.ended("repeat", config)}
 

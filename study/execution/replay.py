@@ -32,8 +32,7 @@ def run_replay(replay: Replay, images: ImageSet, console: Console) -> int:
     same, else 3. On a GPU they are the same only if the study was made with `--deterministic`.
     """
     settings, record = replay.settings, replay.record
-    if replay.threads:
-        torch.set_num_threads(replay.threads)
+    torch.set_num_threads(replay.threads)
     console.print(f"again: {describe(record, settings.metric)}", highlight=False)
     device = _device(settings, images, record.config, console)
     set_deterministic(settings.deterministic)
@@ -119,14 +118,12 @@ def differences(
 ) -> dict[str, float]:
     """Return the values that differ from the record, and by how much.
 
-    A value that only one of the two has differs by infinity; but metrics that the record has
-    nowhere are left out: an earlier version did not know them. Frozen trials may differ by
+    A value that only one of the two has differs by infinity. Frozen trials may differ by
     `TOGETHER`, relative to values above 1.
     """
     allowed = TOGETHER if record.config.mode in FROZEN else 0.0
     was = _values(record.history, record.test)
-    known = {*(record.test or test)}.union(*map(_numbers, record.history))
-    now = {n: v for n, v in _values(history, test).items() if n.split()[0] in known}
+    now = _values(history, test)
     names = was.keys() | now.keys()
     gaps = {n: abs(was[n] - now[n]) if n in was and n in now else float("inf") for n in names}
     return {n: gap for n, gap in gaps.items() if gap > allowed * max(1.0, abs(was.get(n, 0.0)))}
@@ -140,6 +137,5 @@ def _values(history: list[EpochMetrics], test: dict[str, float]) -> dict[str, fl
 
 
 def _numbers(metrics: EpochMetrics) -> dict[str, float]:
-    left_out = ("epoch", CLOCK, "step")  # Earlier versions recorded no steps.
     plain = metrics.plain().items()
-    return {n: value for n, value in plain if value is not None and n not in left_out}
+    return {n: value for n, value in plain if value is not None and n not in ("epoch", CLOCK)}

@@ -1,7 +1,7 @@
 """Studies that were run before: resumed, extended, or one of their trials replayed."""
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,6 @@ from study.records.stored_settings import found_in, settings_of
 from study.records.study_folder import LEDGER, TRIALS, find_study, from_here, study_words
 from study.records.trial_record import TrialRecord
 from study.tracking.sync_state import copy_fault, move_notes, where_sent
-from tl_core.config import Mode
 from tl_core.data.datasets import ImageSet
 from tl_core.data.sources import Source
 from tl_core.errors import Fault, InputError
@@ -57,7 +56,6 @@ def continued_setup(given: Mapping[str, Any]) -> Setup:
     folder, state, before = _open(what, given[what], given)
     if before.debug:
         raise _at_fault(what, folder.name, f"a single trial takes no --{what}")
-    _check_recipe(what, given[what], state, before.mode)
     settings = found_in(_update(before, given), folder)
     if what == "resume" and state.status in ENDINGS:
         raise FinishedError(_format_finished(folder, state))
@@ -92,15 +90,11 @@ class Replay:
     """None if torch is needed to find the images."""
 
     @property
-    def threads(self) -> int | None:
-        """How many the trial had, which round sums differently; None if that is not known.
-
-        A worker has one. A single trial has all; earlier versions did not record how many.
-        """
+    def threads(self) -> int:
+        """How many the trial had, which round sums differently: one, or a single trial all."""
         if not self.settings.debug:
             return 1
-        threads: int | None = self.state.about.get("hardware", {}).get("threads")
-        return threads
+        return int(self.state.about["hardware"]["threads"])
 
 
 def find_replay(given: Mapping[str, Any]) -> Replay:
@@ -120,7 +114,6 @@ def find_replay(given: Mapping[str, Any]) -> Replay:
         raise _at_fault("replay", asked, f"no such trial; {there}")
     if not record.history:
         raise _at_fault("replay", asked, f"{record.status} before its first epoch")
-    _check_recipe("replay", asked, state, [record.config.mode])
     settings = _update(settings, given)
     if "gpus" in given and (settings.gpus or 0) > 1:
         why = "a replay is one trial, on one GPU; use 1, or 0 for the CPU"
@@ -132,15 +125,12 @@ def find_replay(given: Mapping[str, Any]) -> Replay:
 def check_same_data(state: StudyState, images: ImageSet) -> None:
     """Raise `InputError` unless the images are those that the study began with.
 
-    A copy of the files is the same. Studies of earlier versions know only the files' own times.
+    A copy of the files is the same.
     """
     data = state.about["data"]
-    same = data["key"] in images.keys
-    if "content" in data:
-        same = data["content"] == images.content
-    if not same:
+    if data["content"] != images.content:
         raise InputError([f"{_changed_data(state)}: {describe_changes(data, images)}"])
-    if (was_aux := data.get("aux")) and was_aux != images.aux.about():
+    if data["aux"] != images.aux.about():
         what = f"the column of the auxiliary task, {images.aux.task.shown}"
         raise InputError(
             [f"{what}, has changed since this study began, or is read otherwise now; start it anew"]
@@ -165,25 +155,14 @@ def _check_same_split(state: StudyState, images: ImageSet) -> None:
         parts = images.split(ratio, s.split_seed, s.seed).hashes(images.ids)
         now |= {"val": parts["val"], "test": parts["test"], f"train_{ratio}": parts["train"]}
     if changed := [name for name in was if was[name] != now.get(name)]:
-        data, earlier = state.about["data"], ""
+        data = state.about["data"]
         if renamed := describe_renames(data, images):
             raise InputError([f"{_changed_data(state)}: {renamed}"])
-        if "copies" not in data:
-            earlier = " (earlier versions knew no copies that are re-encoded or resized)"
-        if "ratio_base" not in data:
-            earlier = " (earlier versions knew none)"
         is_known = (images.path.parent / data["key"]).is_dir()
         maybe = "" if is_known else ", or images with other names,"
         why = f"other images{maybe} are now in {', '.join(changed)}"
         what = f"the split of this study has changed: {why}"
-        raise InputError([f"{what}. Parts, groups and copies decide it{earlier}; start it anew"])
-
-
-def _check_recipe(what: str, asked: str, state: StudyState, modes: Sequence[Mode]) -> None:
-    """Raise `InputError` for a mode that has changed since the study began."""
-    if "lp_ft" in modes and "min_steps" not in state.about["settings"]:
-        why = "lp_ft began with heads trained by Adam, and now begins with the probe"
-        raise _at_fault(what, asked, f"{why}: start this study of an earlier version anew")
+        raise InputError([f"{what}. Parts, groups and copies decide it; start it anew"])
 
 
 def _at_fault(what: str, asked: str, why: object) -> InputError:

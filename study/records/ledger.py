@@ -18,8 +18,8 @@ from typing import Any
 from filelock import BaseFileLock, Timeout
 
 from study.records.study_folder import LEDGER
-from study.records.trial_record import TrialRecord, as_text, best_of, read_config
-from tl_core.config import EpochMetrics, Metric
+from study.records.trial_record import TrialRecord, as_text, best_of
+from tl_core.config import EpochMetrics, Metric, TrialConfig
 from tl_core.errors import InputError
 from tl_core.files import file_lock, is_there
 
@@ -126,21 +126,10 @@ def lock_study(folder: Path) -> BaseFileLock:
     return lock
 
 
-def locate(name: str, folder: Path, study: str) -> Path | None:
-    """Where a file that an event names is now; None if it is gone, or not in the study's folder.
-
-    Earlier versions wrote whole paths, which a study that was moved has below `study`, its name.
-
-    Args:
-        name: of the file, in `files` or `model` of the event.
-        folder: of the study.
-        study: its name.
-    """
-    path = folder / name
-    parts = path.parts if Path(name).is_absolute() else ()
-    below = (parts[i + 1 :] for i, part in enumerate(parts[:-1]) if part == study)
-    places = (path, *(folder.joinpath(*rest) for rest in below))
-    return next((place for place in places if is_there(place) and lies_in(place, folder)), None)
+def locate(name: str, folder: Path) -> Path | None:
+    """Where a file that an event names is; None if it is gone, or not in the study's folder."""
+    place = folder / name
+    return place if is_there(place) and lies_in(place, folder) else None
 
 
 def lies_in(path: Path, folder: Path) -> bool:
@@ -209,7 +198,7 @@ class StudyState:
                 self.status = event["status"]
 
     def _start(self, event: Event) -> None:
-        number, config = event["trial"], read_config(event["config"])
+        number, config = event["trial"], TrialConfig(**event["config"])
         new = TrialRecord(number, config, started_at=event["at"])
         record = self.records.setdefault(number, new)
         record.status, record.error = "running", None

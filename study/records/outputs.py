@@ -35,7 +35,7 @@ class Targets(NamedTuple):
     """Of the auxiliary task (`AuxLabels.values`), [N]."""
     constant: float | None = None
     """Its best constant on the photos that teach it: their mean, or their most frequent class;
-    files of earlier versions lack it."""
+    None without a task."""
     groups: np.ndarray | None = None
     """int64 [N]: images that are alike have one number; None if each is its own."""
 

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from study.config.settings import Settings
-from tl_core.models.article import earlier_recipe
 
 _OLDEST = ("data", "backbone", "mode", "train_ratio", "metric", "seed", "split_seed")
 """Settings that each study has stored; one that lacks some is damaged."""
@@ -19,9 +18,6 @@ def settings_of(study: Mapping[str, Any]) -> Settings:
     stored = dict(study["settings"])
     if lacking := [name for name in _OLDEST if name not in stored]:
         raise ValueError(f"the settings of the study lack {', '.join(lacking)}")
-    if "min_steps" not in stored:  # Version 0.1: the article's recipe.
-        stored |= earlier_recipe("finetune")
-        stored["augment"] = "flip" if stored.pop("hflip") else "none"
     return Settings.model_validate(stored)
 
 

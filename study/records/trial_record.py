@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from study.config.settings import FACTORS
-from tl_core.config import FROZEN, MODES, EpochMetrics, Metric, Mode, TrialConfig, sign
-from tl_core.models.article import earlier_recipe
+from tl_core.config import MODES, EpochMetrics, Metric, Mode, TrialConfig, sign
 from tl_core.text import printable
 
 Status = Literal["running", "done", "pruned", "failed", "interrupted"]
@@ -103,19 +102,6 @@ class TrialRecord:
 def as_text(error: str | None) -> str | None:
     """Escape what no table or terminal takes: names of files may hold bytes that are not UTF-8."""
     return error and "\n".join(map(printable, error.splitlines()))
-
-
-def read_config(values: dict[str, Any]) -> TrialConfig:
-    """Return a stored configuration; those of version 0.1 name no recipe, and `hflip`.
-
-    Those of earlier commits give frozen trials rates of the network, which they did not read.
-    """
-    if values["mode"] in FROZEN:
-        values = values | {"head_lr_ratio": 1.0, "layer_decay": 1.0}
-    if "hflip" in values:
-        values = earlier_recipe(values["mode"]) | values
-        values["augment"] = "flip" if values.pop("hflip") else "none"
-    return TrialConfig(**values)
 
 
 def ranked(records: Iterable[TrialRecord], metric: Metric) -> list[TrialRecord]:

@@ -107,7 +107,6 @@ def _confirmed_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
 def cell_table(cells: Sequence[CellSummary], score: str, same: str = "") -> Table:
     """Return a score of each cell with the interval that counts; `same` by `same_images`."""
     fewest, most = (f(len(c.seeds) for c in cells) for f in (min, max))
-    # A study that an earlier version began may have kept the outputs of some cells only.
     images = min(c.scores[score].images or 0 for c in cells)
     if images:
         least = min((c.scores[score] for c in cells), key=lambda e: e.images or 0)

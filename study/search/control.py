@@ -34,8 +34,7 @@ def _best_network(choices: Choices) -> Cell | None:
     """The best network by its repeats, or if it has none, by the search.
 
     The best on the fresh seeds would be lucky on them, and its control is not: the auxiliary task
-    would seem to help. A study of an earlier version took that one, and keeps it until it is
-    extended, so that a finished study stays finished.
+    would seem to help.
     """
     networks = [cell for cell in choices.ranking if cell.mode not in FROZEN]
     if not networks:
@@ -48,11 +47,7 @@ def _best_network(choices: Choices) -> Cell | None:
             rank = choices.rank("search", [chosen.source.config])
         return chosen.borrowed, rank, chosen.source.trial
 
-    best = min(networks, key=place)
-    last = max(r.trial for r in choices.records if r.kind == "search")
-    controls = [r for r in choices.records if r.kind == "control" and r.trial > last]
-    begun = {Cell.of(r.config) for r in controls}
-    return networks[0] if networks[0] in begun and best not in begun else best
+    return min(networks, key=place)
 
 
 def _untried_weight(given: tuple[AuxWeight, ...]) -> AuxWeight | None:

@@ -154,7 +154,7 @@ class LedgerSync:
 
     def _place(self, name: str, *parts: str) -> str | None:
         """Where a file, or a folder with these parts, is now; None if it is gone."""
-        place = locate(name, self._folder, self._state.name)
+        place = locate(name, self._folder)
         if place and all(lies_in(place / part, self._folder) for part in parts):
             return str(place)
         self._writer.gone.add(name)

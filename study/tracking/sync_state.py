@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from study.config.defaults import DEFAULTS
@@ -28,7 +28,7 @@ class SyncState:
     """MLflow's id of the run of the study, by the key "study", and of each trial, by its number."""
 
     folder: str = field(default="", compare=False)
-    """That of the study when it was saved; earlier versions wrote none."""
+    """That of the study when it was saved."""
 
     def save(self, folder: Path) -> None:
         """Write it into the study's folder."""
@@ -41,11 +41,7 @@ def read_sync_state(folder: Path) -> SyncState | None:
     path = folder / _STATE
     if not path.exists():
         return None
-    values, names = (
-        json.loads(path.read_text(encoding="utf-8")),
-        (f.name for f in fields(SyncState)),
-    )
-    return SyncState(**{name: values[name] for name in names if name in values})
+    return SyncState(**json.loads(path.read_text(encoding="utf-8")))
 
 
 def copy_fault(folder: Path, uri: str) -> str | None:

@@ -221,7 +221,7 @@ class MlflowWriter:
         if _STUDY not in self.run_ids:
             return
         batch, status = self._batch(_STUDY), event["status"]
-        if outcome := event.get("outcome"):  # Earlier versions wrote none.
+        if outcome := event["outcome"]:  # A study that was interrupted has none.
             self._describe(batch, outcome)
             winner = outcome.get("winner", {})
             batch.tags |= {f"tl_study.winner_{name}": value for name, value in winner.items()}

@@ -16,8 +16,8 @@ from tl_core.config import Resize
 from tl_core.data.caching.entries import MANIFEST
 from tl_core.data.decode import as_rgb
 from tl_core.data.given.aux_labels import AuxLabels, keep_aux, open_aux
-from tl_core.data.image_entries import FORMAT, decoded, image_entry, lacking
-from tl_core.data.reading.deep import Depth, Levels, is_full
+from tl_core.data.image_entries import decoded, image_entry
+from tl_core.data.reading.deep import Depth, Levels
 from tl_core.data.reading.kinds import (
     describe_failure,
     fault_of_machine,
@@ -124,15 +124,6 @@ class ImageSet:
         hashes = (self.path / MANIFEST).read_text(encoding="utf-8").splitlines()
         kept = [line for line in hashes if line.endswith((" pixels.npy", " labels.npy"))]
         return hashlib.sha256("\n".join(kept).encode()).hexdigest()[:24]
-
-    @property
-    def keys(self) -> frozenset[str]:
-        """The keys that these pixels have, or had in an earlier version."""
-        # Those of earlier versions did not tell which files are bad.
-        plain = self.key.removesuffix(lacking(name for name, _ in self.bad))
-        formats = (2, 3) if is_full(self.scales) else ()
-        earlier = (plain.replace(f"-v{FORMAT}", f"-v{n}") for n in formats)
-        return frozenset({self.key, plain, *earlier})
 
     @classmethod
     def open(cls, path: Path, rules: Path | None = None, aux: Path | None = None) -> "ImageSet":

@@ -64,7 +64,6 @@ def lacking(names: Iterable[str]) -> str:
 
 def _listing(source: Source, image_size: int, cache: Path, resize: Resize) -> Path:
     """The entry of a source's images if all can be decoded; else it only lists those that can't."""
-    # No suffix for squash, so that the entries of earlier versions are found.
     suffix = "" if resize == "squash" else f"-{resize}"
     return cache / "images" / f"{source.fingerprint[:24]}-{image_size}-v{FORMAT}{suffix}"
 
@@ -96,7 +95,7 @@ def _outdated(listing: Path, source: Source, size: int) -> str | None:
     """Why a list can't be used: the other images are not there, or a bad file is readable now."""
     if not (bad := {*_bad_in(listing)}):
         return None
-    if not (entry := _lacking_entry(listing)).exists():  # As in earlier versions.
+    if not (entry := _lacking_entry(listing)).exists():  # Somebody has removed it.
         return f"there is no {entry.name}"
     if why := damage(entry):
         return why

@@ -8,7 +8,6 @@ from pathlib import Path
 import safetensors.torch
 import torch
 
-from tl_core.aux_task import BRIGHTNESS
 from tl_core.config import Precision
 from tl_core.device import CPU, best_precision, is_gpu
 from tl_core.errors import InputError
@@ -50,10 +49,7 @@ def save_model(folder: str | Path, model: Model) -> None:
     )
     folder.mkdir(parents=True, exist_ok=True)
     replace_file(folder / WEIGHTS, weights)
-    # Earlier versions do not know of scales and of other tasks; most models have none.
-    newer = {"scales": not card.scales, "aux": card.aux == BRIGHTNESS}
-    values = card.model_dump(exclude={name for name, is_usual in newer.items() if is_usual})
-    text = json.dumps({"format": FORMAT} | values, indent=2)
+    text = json.dumps({"format": FORMAT} | card.model_dump(), indent=2)
     replace_file(folder / CARD, f"{text}\n".encode())
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tl_core.data.caching.entries import publish
+from tl_core.data.caching.entries import damage, publish, trusted
 from tl_core.data.caching.tables import Table, growing_table, new_array
 from tl_core.data.datasets import ImageSet
 from tl_core.device import upload
@@ -28,7 +28,6 @@ from tl_core.inputs.features import (
     output_key,
     run_batches,
     run_views,
-    table_fault,
 )
 from tl_core.inputs.readers import Gather, Reader
 from tl_core.inputs.resident import RESIDENT
@@ -123,7 +122,7 @@ def load_activations(
     entries = [activation_entry(images.key, prefix, cache, mirrored) for mirrored in halves]
     for entry, mirrored in zip(entries, halves, strict=True):
         build = partial(_write, images, prefix, device, forward, mirrored)
-        publish(entry, build, table_fault(_FILE, len(images.labels), verify), end)
+        publish(entry, build, damage if verify else trusted, end)
     return Activations(tuple(entry / _FILE for entry in entries))
 
 

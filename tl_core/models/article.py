@@ -1,4 +1,4 @@
-"""The networks and the recipe of the article, which presets and studies of version 0.1 repeat."""
+"""The networks and the recipe of the article, which presets and benchmarks repeat."""
 
 from typing import Any
 
@@ -18,10 +18,7 @@ ARTICLE_RECIPE: dict[str, Any] = {
 
 
 def earlier_recipe(mode: Mode) -> dict[str, Any]:
-    """Return what a configuration without a recipe was trained with: the article's recipe.
-
-    Ledgers of version 0.1 have such configurations.
-    """
+    """Return the article's recipe for a mode."""
     batchnorm = "frozen" if mode in FROZEN else "train"
     return {"batchnorm": batchnorm, "head_lr_ratio": 1.0, **ARTICLE_RECIPE}
 

@@ -22,7 +22,6 @@ class Heads(nn.Module):
         # Two classes need one logit; more need one each.
         self.classification = nn.Linear(n_features, 1 if n_classes == 2 else n_classes)
         self.auxiliary = nn.Linear(n_features, task.n_outputs) if task.n_outputs else None
-        self.register_load_state_dict_pre_hook(_rename_brightness)  # type: ignore[no-untyped-call]
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """[B, D] -> class logits [B, 1] (two classes) or [B, K]; a number [B] or logits [B, A].
@@ -38,15 +37,6 @@ class Heads(nn.Module):
     def layers(self) -> list[nn.Linear]:
         """Both layers, or the only one."""
         return [self.classification, *([self.auxiliary] if self.auxiliary else [])]
-
-
-def _rename_brightness(
-    module: nn.Module, state: dict[str, Tensor], prefix: str, *_: object
-) -> None:
-    """Files and checkpoints of version 0.1 call the auxiliary layer by its only task."""
-    for name in ("weight", "bias"):
-        if (earlier := f"{prefix}brightness.{name}") in state:
-            state[f"{prefix}auxiliary.{name}"] = state.pop(earlier)
 
 
 class HeadStack(nn.Module):

@@ -105,9 +105,8 @@ class Checkpoint:
                 parameter.copy_(value)
         optimizer.load_state_dict(state["optimizer"])
         restore_random_states(learner.labels.device, state["random"])
-        if "scaler" in state:  # States of earlier versions have neither, and are between epochs.
-            learner.scaler.load_state_dict(state["scaler"])
-        part = Part(**state["part"]) if "part" in state else Part()
+        learner.scaler.load_state_dict(state["scaler"])
+        part = Part(**state["part"])
         return [EpochMetrics.read(metrics) for metrics in state["history"]], part
 
     def save_if_due(

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tl_core.aux_task import NAME
 from tl_core.config import FROZEN, Precision, TrialConfig
 from tl_core.data.datasets import ImageSet
 from tl_core.data.splits import Split
@@ -174,16 +173,11 @@ class TrialSetup:
     def identity(self) -> dict[str, Any]:
         """What decides the trial's numbers, as plain values."""
         images = self.inputs.images
-        # Those of earlier versions name no auxiliary task.
-        task: dict[str, Any] = {"aux": self.config.aux, "aux_on": self.config.aux_on}
-        if images.own_aux:
-            task["aux_labels"] = images.own_aux.digest
-        if task == {"aux": NAME, "aux_on": "labelled"}:
-            task = {}
+        task = {"aux_labels": images.own_aux.digest} if images.own_aux else {}
         # The content of a weights file counts, not its path on this machine.
         inputs = {"image_set": images.key, "weights_id": self.backbone.weights_id}
         where = {"device": self.inputs.device.type, **library_versions()}
-        return self.config.model_dump(exclude={"weights", "aux", "aux_on"}) | task | inputs | where
+        return self.config.model_dump(exclude={"weights"}) | task | inputs | where
 
 
 def needs_pretrained(mode: str) -> bool:

@@ -399,10 +399,6 @@ def test_a_choice_without_its_repeats_is_provisional() -> None:
         study.records.append(record)
     vars(study).pop("choices", None)
     assert recommendation(study).startswith("Use ")
-    study.records[-1].status = "interrupted"
-    study.study["status"] = "done"  # By an earlier version.
-    vars(study).pop("choices", None)
-    assert recommendation(study).startswith("Use ")
 
 
 @pytest.mark.parametrize(("numbers", "largest", "smaller"), [

@@ -12,11 +12,9 @@ import pytest
 import torch
 
 from study.execution.replay import differences, how_far
-from study.preflight.resume import Replay
-from study.records.ledger import StudyState
 from study.run import main
 from tests.conftest import QUICK, SIDE, TINY, draw_folder
-from tests.support.studies.builders import make_epoch, make_record, make_settings
+from tests.support.studies.builders import make_epoch, make_record
 from tests.support.study_fixtures import Capture
 
 ONE = {"mode": ["freeze"], "train_ratio": ["0.4"], "lr": ["1e-3"], "aux_weight": ["0.5"]}
@@ -90,13 +88,6 @@ def test_replay_has_as_many_threads_as_the_trial_had(
     assert capsys.readouterr().out.endswith("the same bit for bit: 1 epoch, test scores\n")
 
 
-def test_trials_of_workers_and_of_earlier_versions() -> None:
-    state, record = StudyState(about={"hardware": {"cpus": 8}}), make_record()
-    debug = make_settings(debug=True, **ONE)
-    for settings, threads in ((make_settings(), 1), (debug, None)):
-        assert Replay(settings, state, record, None).threads == threads
-
-
 def test_replay_shows_other_numbers(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def worse(event: dict[str, Any]) -> dict[str, Any]:
         if event["event"] == "epoch" and event["metrics"]["epoch"] == 2:
@@ -147,16 +138,6 @@ def test_differences_of_what_only_one_has() -> None:
     assert set(found.values()) == {float("inf")}
     assert all(name.endswith("of epoch 2") for name in found)
     assert differences(record, record.history, {}) == {}
-
-
-def test_metrics_of_later_versions_are_not_compared() -> None:
-    earlier = {"val_balanced_accuracy": None, "val_macro_f1": None}
-    record = make_record(log_losses=(0.5, 0.25))
-    record.history = [make_epoch(e, **earlier) for e in (1, 2)]
-    record.test = {"test_accuracy": 0.5}
-    now = [make_epoch(e, val_balanced_accuracy=0.5, val_macro_f1=0.5) for e in (1, 2)]
-    assert differences(record, now, {"test_accuracy": 0.5, "test_macro_f1": 0.5}) == {}
-    assert differences(record, now, {"test_macro_f1": 0.5}) == {"test_accuracy": float("inf")}
 
 
 def test_a_gpu_says_how_far_it_is_away() -> None:

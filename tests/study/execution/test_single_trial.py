@@ -1,7 +1,6 @@
 import errno
 import json
 import math
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -111,22 +110,6 @@ def test_what_was_chosen_and_scaled_is_recorded_and_replayed(
     error = capsys.readouterr().err
     assert "have changed: 1 file (cat/more.png) added; put the data back" in error
     assert "can be read now" not in error
-
-
-def test_a_study_of_an_earlier_version_knows_the_images_by_its_key(
-    run: Run, photo_folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run("--data", photo_folder, *OWN_NET) == 0
-    ledger = Path("runs/mine/ledger.jsonl")
-    # It did not record the hash of the pixels.
-    event, *others = ledger.read_text().splitlines()
-    about = re.sub(r'"content": "\w+", ', "", event).replace("-v4", "-v2")
-    assert about.count("content") == 0
-    ledger.write_text("\n".join([about, *others, ""]))
-    assert main(["--replay", "mine/0"]) == 0
-    ledger.write_text(ledger.read_text().replace("-v2", "-v1"))
-    assert main(["--replay", "mine/0"]) == 2
-    assert "have changed: content hash was" in capsys.readouterr().err
 
 
 def test_a_trial_and_its_learned_weight_are_sent(

@@ -62,7 +62,9 @@ def test_a_new_study_needs_an_empty_bucket_and_a_resumed_one_its_own(
     assert faults_of(photo_folder, name="mine", storage=uri, out="elsewhere") == (
         f"--name mine: {why}",
     )
-    state = StudyState(about={"data": {"name": "photos", "key": prepared.images.key}})
+    images = prepared.images
+    about = {"name": "photos", "content": images.content, "aux": images.aux.about()}
+    state = StudyState(about={"data": about})
     setup = Setup(prepared.settings, state=state, found=prepared.folder)
     run_checks(setup, QUICK)
     assert prepare(setup).settings == prepared.settings

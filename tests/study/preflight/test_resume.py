@@ -34,14 +34,7 @@ from tests.conftest import SIDE, TINY
 from tests.support.studies.builders import all_runs, make_settings
 from tests.support.studies.ray_runs import RayRun
 from tests.support.studies.synthetic import large_study, tiny_study
-from tl_core.config import TrialConfig
 from tl_core.errors import InputError
-
-OLD_CONFIG = (
-    "mode", "train_ratio", "lr", "aux_weight", "backbone", "weights", "image_size", "precision",
-    "compile", "epochs", "batch_size", "seed", "seeds", "split_seed",
-)  # fmt: skip
-"""Of a configuration of version 0.1, beside `hflip`."""
 
 
 def fault_of(words: str) -> str:
@@ -405,42 +398,3 @@ def test_a_store_that_was_typed_relative_stays_where_it_is(own_folder: Path) -> 
     # All was moved: what was typed is beside the study again.
     SyncState("sqlite:////moved/mlflow.db").save(own_folder)
     assert where_sent(before, own_folder) == where_sent(before, there) == before
-
-
-def as_version_0_1(folder: Path) -> None:
-    """Rewrite a ledger as the version before recipes wrote it, with mirrored training."""
-    recipe = {*TrialConfig.model_fields} - {*OLD_CONFIG}
-    events = [json.loads(line) for line in (folder / "ledger.jsonl").read_text().splitlines()]
-    for event in events:
-        for about in (event.get("about", {}).get("settings"), event.get("config")):
-            if about:
-                for name in recipe & about.keys():
-                    del about[name]
-                about["hflip"] = True
-    (folder / "ledger.jsonl").write_text("".join(f"{json.dumps(event)}\n" for event in events))
-
-
-@pytest.mark.parametrize("mode", ["finetune", "freeze"])
-def test_an_earlier_study_goes_on_with_its_own_recipe(mode: str) -> None:
-    folder = tiny_study(mode=[mode]).write(Path("runs/tiny"))
-    as_version_0_1(folder)
-    setup = continued_setup({"extend": "tiny", "trials": "2"})
-    batchnorm = "frozen" if mode == "freeze" else "train"
-    new, s = {r.config.batchnorm for r in read_records(folder)}, setup.settings
-    assert (s.batchnorm_of(s.mode[0]), s.augment, s.resize) == (batchnorm, "flip", "squash")
-    assert (s.min_steps, s.schedule, s.weight_decay) == (0, "constant", 0)
-    assert new == {batchnorm}
-    for record in read_records(folder):
-        c = record.config
-        assert (c.min_steps, c.schedule, c.weight_decay, c.head_lr_ratio) == (0, "constant", 0, 1)
-        assert (c.augment, c.class_weights) == ("flip", "none")
-
-
-def test_an_earlier_study_of_a_mode_that_has_changed_does_not_go_on() -> None:
-    folder = tiny_study(mode=["lp_ft"]).write(Path("runs/tiny"))
-    as_version_0_1(folder)
-    for words in ("--extend tiny --trials 2", "--replay tiny/0"):
-        assert fault_of(words).endswith(
-            "lp_ft began with heads trained by Adam, and now begins with the probe: start this "
-            "study of an earlier version anew"
-        )

@@ -5,7 +5,7 @@ import pytest
 from study.config.settings import Settings
 from study.records.trial_record import TrialRecord
 from study.search.choosing import FRESH, REPEATED
-from study.search.confirmation import plan, remaining, still_planned
+from study.search.confirmation import plan, remaining
 from tests.study.search.test_confirmation import kinds, settings
 from tests.support.studies.stages import finish, run_stage, search_record
 
@@ -64,23 +64,3 @@ def test_control_is_of_the_network_that_is_best_on_other_seeds_than_its_own() ->
     given, records = two_networks({2: 0.1})
     last = finish(given, records)
     assert [(p.kind, p.source) for p in last] == [("control", 0)] * 3 + [("winner", 2)]
-
-
-@pytest.mark.parametrize("extended", [False, True])
-def test_a_study_of_an_earlier_version_keeps_its_control_until_it_is_extended(
-    extended: bool,
-) -> None:
-    """Its control was of the best network on the fresh seeds, here of trial 2."""
-    given, records = two_networks({2: 0.1})
-    kept = finish(given, earlier := [r for r in records if r.config.mode == "scratch"])
-    records += earlier[-len(kept) :]
-    for trial, record in enumerate(records):
-        record.trial = trial
-    assert {(r.kind, r.source) for r in records[-len(kept) :]} == {("control", 2), ("winner", 2)}
-    assert plan(given, records) == []
-    controls = [r for r in records if r.kind == "control"]
-    assert [r for r in still_planned(given, records) if r.kind == "control"] == controls
-    if extended:
-        records.append(search_record(50, "scratch", 0.1, 0.9, lr=0.5))
-        ran = finish(given, records)
-        assert {p.source for p in ran if p.kind == "control"} == {0}

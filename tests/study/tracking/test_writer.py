@@ -42,9 +42,10 @@ def test_study_is_a_parent_with_flat_params(ledger: WrittenLedger, client: Mlflo
     assert parent.data.tags["tl_study.kind"] == "study"
     assert parent.data.params == {
         "id": "0123", "settings.backbone": "mlp", "settings.debug": "False",
-        "settings.metric": "val_log_loss", "settings.lr": "[0.001]", "settings.name": "None",
-        "settings.mode": "['freeze']", "settings.aux_weight": "[0.0]", "data.images": "40",
-        "splits.train_0.1": "def", "data.classes": '{"a=b: ?": 20, "c": 20}',
+         "settings.metric": "val_log_loss", "settings.experiment": "tl-study",
+         "settings.lr": "[0.001]", "settings.name": "None",
+         "settings.mode": "['freeze']", "settings.aux_weight": "[0.0]", "data.images": "40",
+         "splits.train_0.1": "def", "data.classes": '{"a=b: ?": 20, "c": 20}',
     }  # fmt: skip
     # The description leads to the view, which is a tag of the experiment.
     key, value = shared_view(parent.info.run_id, "val_log_loss", ["freeze"])

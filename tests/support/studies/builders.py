@@ -91,8 +91,9 @@ def make_settings(**given: Any) -> Settings:
 
 def make_about(**settings: Any) -> dict[str, Any]:
     """The part of a study.json that MLflow's writer reads."""
-    fixed = {"debug": False, "metric": "val_log_loss", "mode": ["freeze"], "aux_weight": [0.0]}
-    return {"id": "0123", "settings": fixed | settings, "data": {"classes": {"cat": 1}}}
+    given = {"experiment": "tl-study", "debug": False, "metric": "val_log_loss"}
+    settings = given | {"mode": ["freeze"], "aux_weight": [0.0]} | settings
+    return {"id": "0123", "settings": settings, "data": {"classes": {"cat": 1}}}
 
 
 def write_record(ledger: Ledger, record: TrialRecord, ended: bool = True) -> None:

@@ -16,10 +16,8 @@ from tests.support.core.drawn import broken, counted, grey, source_of
 from tl_core.aux_task import AuxTask
 from tl_core.config import Resize
 from tl_core.data import datasets, decode_rows
-from tl_core.data.caching.entries import publish
 from tl_core.data.datasets import ImageSet, load_images
 from tl_core.data.decode import to_square
-from tl_core.data.decode_source import decode_source
 from tl_core.data.given.aux_labels import AuxLabels
 from tl_core.data.image_entries import decoded, image_entry
 from tl_core.data.reading.deep import Levels
@@ -121,7 +119,6 @@ def test_deep_pictures_are_scaled_by_the_range_of_all(tmp_path: Path, own_cache:
     np.testing.assert_allclose(images.brightness[:4], np.array([0, 84, 169, 254]) / 255, rtol=1e-6)
     again = ImageSet.open(images.path)
     assert (again.scales, again.deep) == (images.scales, images.deep)
-    assert images.keys == {images.key}, "an earlier version had other pixels"
 
 
 def test_one_large_value_is_that_of_all(tmp_path: Path, own_cache: Path) -> None:
@@ -134,19 +131,6 @@ def test_one_large_value_is_that_of_all(tmp_path: Path, own_cache: Path) -> None
     assert images.scales == {"16-bit grey": Levels(0, 65535)}
     assert images.deep == {"16-bit grey": 9}
     assert [name for name, _ in images.bad] == ["dog/6.png"]
-    plain = images.key.partition("-lacks-")[0]
-    assert images.keys == {
-        images.key,
-        plain,
-        *(plain.replace("-v4", old) for old in ("-v2", "-v3")),
-    }
-
-
-def test_plain_pictures_have_the_key_of_earlier_versions_too(own_cache: Path) -> None:
-    images = load_images(source_of(grey), 16, own_cache, resize="pad")
-    assert (images.scales, images.deep) == ({}, {})
-    start = "0123456789abcdef01234567-16"
-    assert images.keys == {*(f"{start}-{v}-pad" for v in ("v2", "v3", "v4"))}
 
 
 def test_an_entry_that_does_not_say_is_squashed(own_cache: Path) -> None:
@@ -230,27 +214,22 @@ def test_what_images_lack_is_told_by_their_key(own_cache: Path) -> None:
     assert one.key == f"{plain}-lacks-e89f1d8b6b33"
     assert two.key == f"{plain}-lacks-1d345772e8fe"
     assert none.key == plain
-    assert two.keys == {two.key, plain, *(plain.replace("v4", old) for old in ("v2", "v3"))}, (
-        "as earlier studies know it"
-    )
     assert len({images.content for images in (one, two, none)}) == 3
     # A study that is running keeps what it began with.
     assert ImageSet.open(two.path).ids == ("photo-0", "photo-2", "photo-3", "photo-5")
 
 
-def test_images_of_an_earlier_version_that_lack_some_are_decoded_again(
+def test_images_that_lack_some_and_whose_entry_was_removed_are_decoded_again(
     own_cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     source = source_of(broken(4))
     entry = image_entry(source_of(grey), 16, own_cache)
-    publish(entry, lambda into: decode_source(source, 16, "squash", into))
-    earlier = ImageSet.open(entry)
-    assert earlier.pixels.shape[0] == 5
-    content = earlier.content
+    before = load_images(source, 16, own_cache, skip_bad_images=True)
+    assert before.key.startswith(f"{entry.name}-lacks-")
+    shutil.rmtree(before.path)
+    caplog.clear()
     images = load_images(source, 16, own_cache, skip_bad_images=True)
-    assert images.key.startswith(f"{entry.name}-lacks-")
-    assert images.content == content, "by which a study knows its images"
-    assert earlier.key in images.keys
+    assert (images.key, images.content) == (before.key, before.content)
     why = f"there is no {images.key}"
     assert caplog.messages == [f"warning: cache entry {entry} is built again: {why}"]
     assert {path.name for path in entry.iterdir()} == {"SHA256SUMS", "about.json"}

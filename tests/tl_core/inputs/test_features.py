@@ -16,7 +16,6 @@ from tests.support.core.fake_gpu import fake_gpu
 from tests.support.core.hostile_files import without_root
 from tests.tl_core.inputs.conftest import built_elsewhere
 from tl_core.config import Precision
-from tl_core.data.caching.entries import publish
 from tl_core.data.caching.tables import growing_table
 from tl_core.data.datasets import ImageSet, load_images
 from tl_core.data.sources import folder_source
@@ -134,21 +133,6 @@ def test_a_picture_that_can_be_read_by_now_has_features(
     assert len(images.ids) == 40
     np.testing.assert_allclose(found[:40], directly(images, backbone), atol=1e-5)
     assert len(found) == 40 * (1 + hflip)
-
-
-@pytest.mark.parametrize(("hflip", "why"), [
-    (False, "it has 39 rows, not 40"), (True, "it has 78 rows, not 80"),
-])  # fmt: skip
-def test_features_of_an_earlier_version_that_lack_an_image_are_computed_anew(
-    images: ImageSet, backbone: Backbone, own_cache: Path, caplog: pytest.LogCaptureFixture,
-    hflip: bool, why: str,
-) -> None:  # fmt: skip
-    entry = feature_entry(images.key, backbone, own_cache, hflip)
-    rows = np.ones((39 * (1 + hflip), backbone.n_features), np.float32)
-    publish(entry, lambda into: np.save(into / "features.npy", rows))
-    found = load_features(images, backbone, own_cache, CPU, hflip, verify=False)
-    np.testing.assert_allclose(found[:40], directly(images, backbone), atol=1e-5)
-    assert caplog.messages == [f"warning: cache entry {entry} is built again: {why}"]
 
 
 def test_an_extraction_that_stops_leaves_nothing(backbone: Backbone, load: Load) -> None:

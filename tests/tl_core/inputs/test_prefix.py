@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from tests.conftest import SIDE
 from tests.tl_core.inputs.conftest import CPU, Load, built_elsewhere
-from tl_core.data.caching.entries import publish
 from tl_core.data.datasets import ImageSet
 from tl_core.inputs import features
 from tl_core.inputs.prefix import (
@@ -106,23 +105,6 @@ def test_each_cut_and_data_set_has_its_own(
     entries |= {activation_entry("other images", prefix, own_cache)}
     assert len(entries) == 5
     assert {entry.parent for entry in entries} == {own_cache / "activations"}
-
-
-def test_activations_of_an_earlier_version_that_lack_an_image_are_computed_anew(
-    images: ImageSet,
-    prefix: Prefix,
-    load: Load,
-    own_cache: Path,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    entry = activation_entry(images.key, prefix, own_cache)
-    rows = np.ones((39, *prefix.shape), np.float16)
-    publish(entry, lambda into: np.save(into / "activations.npy", rows))
-    (found,) = load(verify=False).tables
-    assert found.shape == (40, *prefix.shape)
-    assert found.std() > 0
-    why = "it has 39 rows, not 40"
-    assert caplog.messages == [f"warning: cache entry {entry} is built again: {why}"]
 
 
 @pytest.mark.parametrize("mirrored", [False, True])

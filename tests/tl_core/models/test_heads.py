@@ -79,11 +79,3 @@ def test_a_stack_says_the_same_of_images_that_all_heads_see() -> None:
     found = stack(features)
     for number, one in enumerate(heads):
         torch.testing.assert_close(tuple(part[number] for part in found), one(features))
-
-
-def test_heads_of_version_0_1_are_read() -> None:
-    heads, earlier = Heads(5, 2), Heads(5, 2)
-    state = {name.replace("auxiliary", "brightness"): v for name, v in earlier.state_dict().items()}
-    assert "brightness.weight" in state
-    heads.load_state_dict(state)
-    torch.testing.assert_close(dict(heads.state_dict()), dict(earlier.state_dict()))

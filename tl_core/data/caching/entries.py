@@ -50,6 +50,10 @@ def damage(entry: Path) -> str | None:
     return f"{' and '.join(names)} changed" if names else "a file is missing or truncated"
 
 
+def trusted(entry: Path) -> None:
+    """Find no fault in an entry that was verified before."""
+
+
 def publish(
     entry: Path,
     build: Callable[[Path], None],

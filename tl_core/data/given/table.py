@@ -74,10 +74,7 @@ def read_table(file: Path) -> Table:
 
 
 def case_notes(columns: Mapping[str, Sequence[str]], name: str) -> Iterator[str]:
-    """Yield a note for a column that has a name in other letters: it is left alone.
-
-    Studies of earlier versions were started with such columns.
-    """
+    """Yield a note for a column that has a name in other letters: it is left alone."""
     for other, cells in columns.items():
         if name not in columns and other.lower() == name and any(cells):
             shown = printable(other)

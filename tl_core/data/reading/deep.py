@@ -85,15 +85,9 @@ def default_levels(depth: Depth, highest: float) -> Levels:
     """Return the levels of a picture whose kind is not known from training.
 
     They are the full range or, without one, black is 0 and white follows from the picture's highest
-    value. Studies of versions that recorded no levels have scaled all their pictures so; therefore,
-    a model that they saved predicts as it was trained.
+    value.
     """
     return full_range(depth) or Levels(0, next((top for top in _WHITES if highest <= top), highest))
-
-
-def is_full(scales: Scales) -> bool:
-    """Whether every kind has its full range, as if each picture were scaled alone."""
-    return all(levels == full_range(depth) for depth, levels in scales.items())
 
 
 def fit_scales(ranges: Iterable[tuple[Depth, Levels]]) -> dict[Depth, Levels]:

@@ -56,12 +56,7 @@ def _is_mlflow(folder: Path, held: frozenset[str]) -> bool:
 def _is_cache(folder: Path, held: frozenset[str]) -> bool:
     if CACHE_TAG in held and _start_of(folder / CACHE_TAG).startswith(CACHE_SIGNATURE):
         return True
-    if "SHA256SUMS" in held and any(name.endswith(".npy") for name in held):
-        return True
-    # Of earlier versions, which set no tag: each entry, a folder, has a lock beside it. Programs
-    # leave locks beside single pictures, too.
-    entries = (name.removesuffix(".lock") for name in held if name.endswith(".lock"))
-    return any(entry in held and (folder / entry).is_dir() for entry in entries)
+    return "SHA256SUMS" in held and any(name.endswith(".npy") for name in held)
 
 
 def _is_environment(folder: Path, held: frozenset[str]) -> bool:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from tests.support.core.hostile_files import GREY, RGB, open_rgb, png, tiff
 from tl_core.data.decode import open_picture
-from tl_core.data.reading.deep import Deep, Depth, Levels, fit_levels, fit_scales, is_full
+from tl_core.data.reading.deep import Deep, Depth, Levels, fit_levels, fit_scales
 
 RGBA = 6
 
@@ -155,6 +155,3 @@ def test_scales_are_fitted_to_each_kind() -> None:
     ]
     scales = fit_scales(ranges)
     assert scales == {"16-bit grey": (0, 4095), "fractions": (0, 1)}
-    assert not is_full(scales)
-    assert is_full({"16-bit grey": Levels(0, 65535), "12-bit grey": Levels(0, 4095)})
-    assert is_full(fit_scales([]))

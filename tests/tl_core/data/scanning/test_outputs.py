@@ -16,7 +16,6 @@ OUTPUTS: dict[str, tuple[str, list[str]]] = {
     f"{HEX}": ("MLflow", ["artifacts/a.png"]),
     f"m-{HEX}": ("MLflow", ["artifacts/MLmodel"]),
     "an entry of a cache": ("caches", ["SHA256SUMS", "pixels.npy"]),
-    "entries of a cache": ("caches", ["abc/a.npy", "abc.lock"]),
     "venv": ("Python environments", ["pyvenv.cfg", "lib/a.png"]),
     "conda": ("Python environments", ["conda-meta/history", "share/a.png"]),
     "__pycache__": ("Python's bytecode", ["a.pyc"]),
