@@ -48,9 +48,9 @@ class Difference:
         return "better" if rises == (score_of(self.score).better == "higher") else "worse"
 
     def p_worse_by(self, margin: float) -> float:
-        """One-sided p of `a` being behind `b` by `margin` or more; 1 without a second seed."""
+        """One-sided p of `a` being behind `b` by `margin` or more; 1 with one seed or group."""
         t = self.estimate.t
-        if t is None or self.estimate.n < 2:
+        if t is None or not self.estimate.tells:
             return 1.0
         lead = t if score_of(self.score).better == "higher" else -t
         return float(lead.p_not_above(-margin))

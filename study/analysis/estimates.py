@@ -7,7 +7,7 @@ not keep what each network says of each test image; theirs is about the same tes
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -169,7 +169,8 @@ def estimate_score(
         lowest, highest = lowest - highest, highest - lowest
     seeds = estimate(seed_values(score, trials, minus), lowest, highest)
     if not (t := _over_images(score, trials, minus)) or not (images := trials[0].images):
-        return seeds
+        one_group = any(c.images and c.images.of_one_group for c in (*trials, *minus))
+        return replace(seeds, one_group=one_group)
     n = int(images.there(score).sum())
     groups, logit = images.new_groups(score), score == "test_auroc" and not minus
     return on_new_photos(seeds, t, n, lowest, highest, groups, logit=logit)

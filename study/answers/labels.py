@@ -13,6 +13,7 @@ from study.answers.phrases import (
     capitalize,
     enumerate_words,
     one_ratio,
+    only_one,
     points,
     score_words,
     share,
@@ -101,8 +102,9 @@ def _gain(d: Difference | None) -> str:
     if d.verdict == "worse":
         return f"More labels lose {show_gap(d)}{which}"
     at = show_difference(d.score, d.estimate)
-    if d.estimate.n == 1:
-        return f"One seed does not show whether more labels help{which}, at a change of {at}"
+    if not d.estimate.tells:
+        one = only_one(d.estimate)
+        return f"{one} does not show whether more labels help{which}, at a change of {at}"
     return f"Whether more labels help{which} is unclear, at a change of {at}"
 
 

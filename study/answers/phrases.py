@@ -112,6 +112,11 @@ def seeds(*counts: int, kind: str = "") -> str:
     return f"one {what}" if high == 1 else f"{high} {what}s"
 
 
+def only_one(e: Estimate) -> str:
+    """Return of what there is one alone, where an estimate tells nothing of others."""
+    return "One test group" if e.one_group else "One seed"
+
+
 def percent(e: Estimate) -> str:
     """Return a share with its interval, if it has one: `98.3 % (97.1 to 99.0 %)`."""
     return f"{100 * e.mean:.1f} %{_within(e, 100, '.1f', ' %')}"
@@ -166,7 +171,8 @@ def _without_outputs(lost: Sequence[Estimate]) -> str:
 
 def _on_these(scores: Sequence[Estimate]) -> str:
     some = any(e.low is None for e in scores)
-    return f"on these test images{' where there are two seeds or more' * some}"
+    what = f"on these test images{' where there are two seeds or more' * some}"
+    return what + ", of one group, so they are not about new groups" * scores[0].one_group
 
 
 def capitalize(words: str) -> str:

@@ -137,7 +137,9 @@ def _expected(best: CellSummary, scores: Sequence[str]) -> str:
     shown = {score_words(score): show_score(score, best.scores[score]) for score in scores}
     if e.images is None:
         levels = [f"{name} on these test images is {value}" for name, value in shown.items()]
-        return f"Its {' and its '.join(levels)}."
+        nothing = " All test images are of one group, so how it does on photos of new groups is "
+        nothing += "unknown, and no mode is shown to be better than another."
+        return f"Its {' and its '.join(levels)}.{nothing * e.one_group}"
     levels = [f"{'an' if name[0] in 'aA' else 'a'} {name} of {x}" for name, x in shown.items()]
     alone = ", for this one network" if e.n == 1 else ""
     expected = f"Expect {enumerate_words(levels)} {on_new(e)}{alone}."

@@ -15,6 +15,7 @@ from study.answers.phrases import (
     change,
     enumerate_words,
     is_share,
+    only_one,
     score_words,
     seeds,
     share,
@@ -163,12 +164,13 @@ def _comparisons(
     ):
         alike = [d for d in found if d.verdict == verdict]
         start = f"by {score_words(alike[0].score)}, " if several and alike else ""
-        if modes := [f"{names[d.b]} {by} {show_gap(d)}" for d in alike if d.estimate.n > 1]:
+        if modes := [f"{names[d.b]} {by} {show_gap(d)}" for d in alike if d.estimate.tells]:
             yield capitalize(f"{start}it {position} {enumerate_words(modes)}.")
-        if alone := [f"from {names[d.b]} is {show_gap(d)}" for d in alike if d.estimate.n == 1]:
+        if alone := [d for d in alike if not d.estimate.tells]:
+            gaps = [f"from {names[d.b]} is {show_gap(d)}" for d in alone]
             yield (
-                f"One seed does not show whether modes differ: {start}the difference of these "
-                f"networks {enumerate_words(alone)}."
+                f"{only_one(alone[0].estimate)} does not show whether modes differ: {start}the "
+                f"difference of these networks {enumerate_words(gaps)}."
             )
         if apart := [d.b.mode for d in alike if verdict == "cannot tell" and d.estimate.sign]:
             which = enumerate_words([MODE_WORDS[mode] for mode in apart])

@@ -33,33 +33,40 @@ class Estimate:
     """Test images; None if `low` and `high` do not cover new photos."""
     groups: int | None = None
     """Groups of these images, if `low` and `high` cover photos of new groups."""
+    one_group: bool = False
+    """Whether all test images are of one group, from which nothing is known of others."""
     t: TInterval | None = field(default=None, compare=False, repr=False)
     """What `low` and `high` come from, before they are clipped to the possible values."""
+
+    @property
+    def tells(self) -> bool:
+        """Whether there are seeds and groups enough to tell more than of these."""
+        return self.n > 1 and not self.one_group
 
     @property
     def sign(self) -> Literal[-1, 0, 1]:
         """Sign of the whole interval; 0 if the interval contains zero or is missing.
 
-        It is 0 with one seed, too: nobody knows how much the next seed would change.
+        It is 0 with one seed or one group, too: nobody knows how much the next would change.
         """
-        if self.n < 2 or self.low is None or self.high is None or self.low <= 0 <= self.high:
+        if not self.tells or self.low is None or self.high is None or self.low <= 0 <= self.high:
             return 0
         return 1 if self.low > 0 else -1
 
     @property
     def p(self) -> float | None:
-        """Two-sided p of a mean of zero, from the interval that counts; None with one seed."""
-        return float(self.t.p_value()) if self.t and self.n > 1 else None
+        """Two-sided p of a mean of zero, from the interval that counts; None if nothing `tells`."""
+        return float(self.t.p_value()) if self.t and self.tells else None
 
     @property
     def half_width(self) -> float | None:
-        """The smallest observed difference that could have been shown; None with one seed.
+        """The smallest observed difference that could have been shown; None with one seed or group.
 
         That is half the interval that counts, before it is clipped, times what pseudo-images take
         off the mean: (N + 2) / N for a difference of accuracies. A true difference of this size is
         shown in about half of studies.
         """
-        if self.t is None or self.n < 2:
+        if self.t is None or not self.tells:
             return None
         taken = (self.groups or self.images or math.inf) / 2
         center = float(self.t.center)

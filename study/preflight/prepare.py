@@ -8,6 +8,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
+
 from study.cluster.capacity import Capacity
 from study.cluster.resources import Resources, gpu_notes, precision_notes
 from study.config.defaults import VARIABLES
@@ -176,8 +178,13 @@ def _plan_notes(setup: Setup) -> Iterator[str]:
 
 
 def _data_notes(s: Settings, images: ImageSet) -> list[str]:
-    balance = balance_note(images.labels, images.rules, s.train_ratio, s.split_seed, s.seed)
-    return [*images.notes, *deep_notes(images), *balance]
+    return [*images.notes, *deep_notes(images), *_balance(s, images)]
+
+
+def _balance(s: Settings, images: Source | ImageSet) -> list[str]:
+    return balance_note(
+        np.asarray(images.labels), images.rules, s.train_ratio, s.split_seed, s.seed
+    )
 
 
 def doctor_notes(setup: Setup) -> list[str]:
@@ -193,8 +200,10 @@ def _notes_of_data(setup: Setup) -> Sequence[str]:
     if setup.source is None:
         return ()
     s, source = setup.settings, setup.source
-    if setup.faults or setup.undecoded:
+    if setup.faults:
         return source.notes
+    if setup.undecoded:  # Copies that are found later may join groups, and so change the split.
+        return [*source.notes, *_balance(s, source)]
     images = ImageSet.open(image_entry(source, s.image_size, s.cache, s.resize))
     known = copies_entry(s.cache, images.key)
     with TemporaryDirectory(prefix="tl-doctor-") as own:  # The doctor leaves nothing in the cache.

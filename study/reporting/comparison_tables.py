@@ -35,6 +35,8 @@ def _told(differences: Sequence[Difference], where: str) -> str:
             f" with 95 % interval {where}. With one seed, it is the interval of these networks, "
             "and there is no verdict on the modes."
         )
+    if differences[0].estimate.one_group:
+        return f" with 95 % interval {where}, of one group, so there are no verdicts."
     adjusted = (
         "The chance of a wrong arrow is about 5 % at most."
         if len(differences) == 1

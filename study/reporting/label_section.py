@@ -116,6 +116,9 @@ def cell_table(cells: Sequence[CellSummary], score: str, same: str = "") -> Tabl
             caption += " With one seed, it is the interval of these networks, not of the modes."
     elif most > 1:
         caption = f"{score} on these test images: mean and 95 % interval over up to {most} seeds."
+        caption += " They are of one group, so it is not about new groups." * (
+            cells[0].scores[score].one_group
+        )
     else:
         caption = f"{score}, with one seed, which gives no interval."
     if any(c.borrowed_from for c in cells):

@@ -11,8 +11,10 @@ import pytest
 
 from study.analysis.estimates import Confirmed
 from study.analysis.study_data import StudyData
+from study.answers.phrases import covers
 from study.answers.recommendation import recommendation, resolution
 from study.answers.sentences import best_mode
+from study.reporting.label_section import cell_table, difference_table
 from study.search.cells import Cell
 from study.search.confirmation import plan
 from tests.study.analysis.test_extrapolation import ON_CURVE, curve
@@ -475,6 +477,32 @@ def test_the_smallest_difference_that_shows() -> None:
 def test_what_the_smallest_difference_depends_on(cells: tuple[Cell, ...], said: str) -> None:
     confirmed = [c for i, cell in enumerate(cells) for c in seen(*cell, hits(0.9 - 0.05 * i**2))]
     assert said in str(resolution(data([*cells], confirmed)))
+
+
+def test_test_images_of_one_group_show_nothing_of_others() -> None:
+    confirmed = [*seen(*NET, hits(0.9, 40)), *seen(*FREEZE, hits(0.3, 40))]
+    grouped = [
+        replace(c, images=replace(c.images, groups=np.zeros(40, np.int64), named=True))
+        for c in confirmed
+        if c.images
+    ]
+    study = data([NET, FREEZE], grouped, [NET, FREEZE])
+    d = study.findings.difference(NET, FREEZE)
+    assert d
+    assert (d.estimate.mean, d.verdict, d.p_holm) == (0.6, "cannot tell", None)
+    assert (d.estimate.half_width, d.p_worse_by(0.1)) == (None, 1.0)
+    assert resolution(study) is None
+    said = recommendation(study)
+    assert " All test images are of one group, so how it does on photos of new groups is " in said
+    assert "Freezing is not distinguishable from it" in said
+    best = next(c for c in study.cells if c.cell == NET)
+    first = best_mode("photos", best, ["lp_ft", "freeze"], study.findings, {})
+    assert "One test group does not show whether modes differ: the difference of these " in first
+    assert "ahead" not in first
+    about = covers([c.scores["test_accuracy"] for c in study.cells])
+    assert about.endswith("on these test images, of one group, so they are not about new groups.")
+    assert "images, of one group, so there are no verdicts." in difference_table([d]).caption
+    assert "They are of one group" in cell_table(study.cells, "test_accuracy").caption
 
 
 def test_groups_and_given_parts_are_named() -> None:

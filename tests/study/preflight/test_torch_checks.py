@@ -297,6 +297,17 @@ def test_the_doctor_notes_what_pixels_show_once_they_are_cached(photo_folder: Pa
     assert {*setup.settings.cache.rglob("*")} == cached
 
 
+def test_the_doctor_notes_a_test_set_of_one_group_before_decoding(photo_folder: Path) -> None:
+    for file in [*photo_folder.rglob("*.*g")]:
+        number = int(re.sub(r"\D", "", file.stem)) % 8
+        file.rename(file.with_name(f"farm{number}_{file.name}"))
+    setup = check(photo_folder, group_regex=r"farm(\d)")
+    assert setup.faults == []
+    *_, balance, one_group = doctor_notes(setup)
+    assert "of 1 group, validation" in balance
+    assert one_group.startswith("all test images are of one group, so no interval will be about")
+
+
 @pytest.mark.parametrize(("seconds", "tried"), [(0, 1), (math.inf, 600)])
 def test_all_images_are_tried_if_there_is_time(
     tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, tried: int

@@ -8,6 +8,12 @@ from tl_core.data.splits import make_split
 from tl_core.data.splitting.rules import SplitRules
 from tl_core.text import pluralize
 
+ONE_GROUP = (
+    "all test images are of one group, so no interval will be about new groups, and no mode will "
+    "be called better than another; a test set of several groups can be given with --test, or by a "
+    "column split"
+)
+"""The note on a test set that tells nothing of other groups."""
 _SAME = 0.0005
 """Deviations below it are shown as 0.0 points."""
 
@@ -19,10 +25,10 @@ def balance_note(
     split_seed: int = 0,
     seed: int = 0,
 ) -> list[str]:
-    """Return one line on the split of groups; none if there are only copies of a photo.
+    """Return lines on the split of groups; none if there are only copies of a photo.
 
-    It tells the sizes, and the largest deviation of a class's share from its share of all images
-    that are shared out. The training subsets of other seeds differ.
+    The first one tells the sizes, and the largest deviation of a class's share from its share of
+    all images that are shared out. The training subsets of other seeds differ.
     """
     if not rules.by or rules.groups is None:
         return []
@@ -49,7 +55,8 @@ def balance_note(
         if away[worst] >= _SAME
         else "each class has its share"
     )
-    return [f"by whole groups: {held}; train ratios {taken}; {shares}"]
+    note = f"by whole groups: {held}; train ratios {taken}; {shares}"
+    return [note, *([ONE_GROUP] if _count(rules, one.test) == 1 else [])]
 
 
 def _count(rules: SplitRules, part: np.ndarray) -> int:

@@ -14,8 +14,9 @@ def test_the_note_tells_sizes_and_the_largest_deviation() -> None:
     # Twelve groups of 50, of which one is a part: test can only have one class more than half.
     labels, groups = np.tile(np.repeat([0, 1], [40, 10]), 12), np.repeat(np.arange(12), 50)
     labels[:300] = 1 - labels[:300]
-    (note,) = balance_note(labels, SplitRules(groups=groups, by="farm"), (0.3,))
+    note, warning = balance_note(labels, SplitRules(groups=groups, by="farm"), (0.3,))
     assert "test 50 images of 1 group, validation 50 images of 1 group" in note
+    assert warning.startswith("all test images are of one group, so no interval will be about new")
     assert "train ratios 0.333 for 0.3; the largest deviation of a class's share is 30.0 " in note
 
 
