@@ -21,7 +21,9 @@ from study.answers.tuning import (
     few_steps,
     hardly_tuned,
     no_longer_chosen,
+    not_tried,
     tuning_doubts,
+    untried,
 )
 from study.answers.unconfirmed import best_at, unconfirmed_answer
 from study.config.settings import Settings
@@ -91,6 +93,7 @@ def answer(
         at_an_end(settings, rates),
         few_steps(records),
     )
+    found = (" ".join([*not_tried(settings, records), found[0]]), *found[1:])
     return (*found, *filter(None, (about, effort(settings, records, n_seeds), *notes)))
 
 
@@ -140,7 +143,17 @@ def _confirmed(
     arms = findings.effects(of_classification(settings.metric), settings.task)
     few, metric = hardly_tuned(settings, records), settings.metric
     waiting = Choices(settings, records).unconfirmed if unfinished else []
-    first = best_mode(subject, best, tried, findings, few, metric, waiting, ranking)
+    first = best_mode(
+        subject,
+        best,
+        tried,
+        findings,
+        few,
+        metric,
+        waiting,
+        ranking,
+        bool(untried(settings, records)),
+    )
     elsewhere = other_ratios(best, findings, few, metric)
     doubts = tuning_doubts(settings, records, best_rates(settings, records, findings))
     return (

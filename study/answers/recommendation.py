@@ -27,7 +27,7 @@ from study.answers.phrases import (
     test_images,
 )
 from study.answers.sentences import LOG_LOSS, decisive, label_score
-from study.answers.tuning import hardly_tuned
+from study.answers.tuning import hardly_tuned, untried
 from study.intervals.estimate import Estimate
 from study.search.cells import Cell
 from study.search.short_sweeps import seen_in_steps
@@ -116,8 +116,12 @@ def _provisional(data: StudyData, best: CellSummary) -> str | None:
     if n := len(_uncompared(data) - {*missing}):
         cells = pluralize(n, "cell")
         why.append(f"in {cells} the best configurations are not compared on further seeds yet")
+    missed = untried(data.settings, data.records)
+    if missed:
+        names = enumerate_words([MODE_WORDS[mode] for mode in missed])
+        why.append(f"{names} {'has' if len(missed) == 1 else 'have'} not been tried")
     few = [cell.mode for cell in hardly_tuned(data.settings, data.records)
-           if cell.train_ratio == best.train_ratio]  # fmt: skip
+           if cell.train_ratio == best.train_ratio and cell.mode not in missed]  # fmt: skip
     if {*few} - {best.mode}:
         which, modes = enumerate_words([MODE_WORDS[mode] for mode in few]), data.settings.mode
         shown = which if len(few) <= _MOST_NAMED else f"{len(few)} of {len(modes)} modes"

@@ -40,6 +40,7 @@ def best_mode(
     metric: Metric = "val_log_loss",
     unconfirmed: Collection[Cell] = (),
     means: Mapping[Cell, float] = MappingProxyType({}),
+    untried: bool = False,
 ) -> str:
     """Name the winner's mode and learning rate, and compare it with the modes tried at its ratio.
 
@@ -54,14 +55,15 @@ def best_mode(
         metric: of the study.
         unconfirmed: the cells with confirming trials that have not ended.
         means: of the metric over the fresh seeds, which has chosen the winner, the best first.
+        untried: whether the study has modes of which no trial has run.
     """
     rivals = [best.cell._replace(mode=mode) for mode in tried if mode != best.mode]
     scores = decisive(findings.cells, metric)
     # Each rival has a result in all scores or in none.
     found = [[findings.difference(best.cell, rival, s) for rival in rivals] for s in scores]
     ahead = all(d is not None and d.verdict == "better" for d in found[0])
-    # One that was hardly tuned might be better than the winner.
-    ahead = ahead and bool(rivals) and not any(rival in few for rival in rivals)
+    # One that was hardly tuned, or not tried, might be better than the winner.
+    ahead = ahead and bool(rivals) and not untried and not any(rival in few for rival in rivals)
     how = "is best"
     if not ahead:
         shown = _on_fresh_seeds(best, findings, metric, means) if best.cell in means else ""

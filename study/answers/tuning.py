@@ -5,13 +5,14 @@ A mode that was tuned less looks worse than it is. So the answer says how many t
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import NamedTuple
 
 from study.answers.phrases import (
     MODE_WORDS,
     at_rate,
+    capitalize,
     enumerate_words,
     score_words,
     seeds,
@@ -22,7 +23,7 @@ from study.config.defaults import DEFAULTS, TRIALS_PER_CELL
 from study.config.settings import Settings
 from study.config.values import is_range
 from study.records.trial_record import TrialRecord, tried
-from study.search.cells import Cell, all_cells
+from study.search.cells import Cell, all_cells, numbers
 from study.search.choosing import REPEATS, Choices, on_seed
 from study.search.space import LR_RANGES
 from tl_core.config import FROZEN, Mode, TrialConfig
@@ -66,6 +67,28 @@ def hardly_tuned(settings: Settings, records: Iterable[TrialRecord]) -> dict[Cel
         for cell, trials in trials_by_cell(settings, records).items()
         if trials < needed[cell.mode] and cell.mode != "probe"
     }
+
+
+def untried(settings: Settings, records: Iterable[TrialRecord]) -> dict[Mode, int]:
+    """Return the modes of which no trial has run, and how many were to.
+
+    A `--max-time` that is too short may leave them out. They might be better than the others.
+    """
+    ran = {r.config.mode for r in records}
+    planned = numbers(settings).items()
+    return {
+        mode: round(sum(n for cell, n in planned if cell.mode == mode))
+        for mode in settings.mode
+        if mode not in ran
+    }
+
+
+def not_tried(settings: Settings, records: Iterable[TrialRecord]) -> Iterator[str]:
+    """Yield a sentence on each mode that is `untried`."""
+    for mode, n in untried(settings, records).items():
+        none = f"none of its {n} trials has run" if n > 1 else "its one trial has not run"
+        none = "no trial of it has run" if settings.design == "joint" else none
+        yield capitalize(f"{MODE_WORDS[mode]} has not been tried: {none}.")
 
 
 def tuning_doubts(

@@ -402,3 +402,12 @@ def test_a_best_learning_rate_at_an_end_of_its_range_is_told() -> None:
         "The best learning rate lies at an end of its range for fine-tuning with 10 % (0.0098) and "
         "fine-tuning with 40 % (0.0098); --mode finetune --lr 1e-05 0.1 widens it."
     )
+
+
+def test_a_mode_of_which_no_trial_ran_is_told_first_and_no_other_is_called_best() -> None:
+    records = [r for r in search() if r.config.mode != "scratch"]
+    tried = [c for c in confirm() if c.mode != "scratch"]
+    none = "Training from scratch has not been tried: none of its 16 trials has run. "
+    first, *_ = answers(records, tried)
+    assert first.startswith(f"{none}Fine-tuning at learning rate 0.0012 scored best by validation ")
+    assert answers(records, [])[0].startswith(f"{none}Not confirmed on fresh seeds: on ")

@@ -34,6 +34,8 @@ def data(
         record = make_record(mode=cell.mode, train_ratio=cell.train_ratio, **own)
         record.kind = "confirm"
         records.append(record)
+    # No mode of the settings below is untried.
+    records += [make_record(9, status="failed", mode=mode) for mode in ("freeze", "finetune")]
     found = StudyData(Path(), {"data": {"images": 1000}}, records)
     vars(found).update(
         ranking=ranking, confirmed=confirmed, is_split=False,
@@ -385,6 +387,7 @@ def test_a_winner_that_had_no_more_trials_is_named_with_its_rivals(
 
 def test_a_choice_without_its_repeats_is_provisional() -> None:
     study = data([FREEZE], make_confirmed(*FREEZE, (0.9, 0.92)))
+    study.records.clear()
     given = make_settings(mode=["freeze"], train_ratio=["0.4"], confirm_seeds=2)
     vars(study).update(settings=given)
     for trial, lr in enumerate((0.01, 0.02)):
@@ -477,6 +480,13 @@ def test_the_smallest_difference_that_shows() -> None:
 def test_what_the_smallest_difference_depends_on(cells: tuple[Cell, ...], said: str) -> None:
     confirmed = [c for i, cell in enumerate(cells) for c in seen(*cell, hits(0.9 - 0.05 * i**2))]
     assert said in str(resolution(data([*cells], confirmed)))
+
+
+def test_what_is_recommended_is_provisional_while_a_mode_has_not_been_tried() -> None:
+    study = data([NET], seen(*NET, hits(0.9)), [NET])
+    vars(study).update(settings=make_settings(mode=["lp_ft", "scratch"], train_ratio=["0.4"]))
+    start = "This is provisional: training from scratch has not been tried. Use fine-tuning after"
+    assert recommendation(study).startswith(start)
 
 
 def test_test_images_of_one_group_show_nothing_of_others() -> None:
