@@ -87,11 +87,17 @@ class MultiTask:
         return self.skill.high is not None and self.skill.high > 0
 
     @property
+    def costs(self) -> bool:
+        """Whether the classification is shown to be worse with it, learned or not."""
+        return next(iter(self.differences.values())).verdict == "worse"
+
+    @property
     def verdict(self) -> Literal["helped", "hurt", "cannot tell", "not learned"]:
         """The auxiliary task's effect on the classification.
 
         A task that was not learned predicts no better than a constant: its skill is 0 or less. What
-        it does to the classification is then no effect of the task.
+        it does to the classification is then no effect of what it teaches, but of its weight, which
+        takes from the classification's: see `costs`.
         """
         if self.skill.mean <= 0:
             return "not learned"

@@ -46,7 +46,7 @@ def auxiliary_effect(found: MultiTask, others: Sequence[MultiTask] = ()) -> str:
             said += "than a constant"
         return " ".join((
             f"{task} {said} ({learned}).",
-            "So whether it helps is unknown.",
+            _cost_unlearned(found, where, given) or "So whether it helps is unknown.",
             *(_elsewhere(other) for other in others),
         ))  # fmt: skip
     changes = [
@@ -67,11 +67,27 @@ def auxiliary_effect(found: MultiTask, others: Sequence[MultiTask] = ()) -> str:
     ))  # fmt: skip
 
 
+def _cost_unlearned(found: MultiTask, where: str, given: str) -> str:
+    """Say that a task that is not learned makes the classification worse, if that is shown.
+
+    Its weight takes from the classification's, whatever it teaches.
+    """
+    d = next(iter(found.differences.values()))
+    if not found.costs:
+        return ""
+    lower = _LOWER if d.score == LOG_LOSS else ""
+    return (
+        f"Yet it hurt: in {where}, {given} it changed the {score_words(d.score)}{lower} by "
+        f"{show_difference(d.score, d.estimate)}, compared with weight 0"
+        f"{HOW_CONTROLLED[found.tuned]}; --aux none leaves it out."
+    )
+
+
 def _elsewhere(found: MultiTask) -> str:
     where = f"With {share(found.cell.train_ratio)} of the images"
     if found.verdict == "not learned":
         shown = "is not shown to be" if found.may_be_learned else "was not"
-        return f"{where} it {shown} learned."
+        return f"{where} it {shown} learned{', and yet hurt' if found.costs else ''}."
     decisive = next(iter(found.differences.values()))
     changed = show_difference(decisive.score, decisive.estimate)
     name = score_words(decisive.score)

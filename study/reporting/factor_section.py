@@ -13,13 +13,14 @@ from study.reporting.page import FigureWriter, Paragraph, Part, Table, isolated
 from tl_core.config import FROZEN
 from tl_core.text import pluralize
 
+_UNKNOWN = ", so its effect is unknown"
 VERDICTS = {
     "helped": "helped the classification",
     "hurt": "hurt the classification",
     "cannot tell": "has no clear effect on the classification with these seeds",
-    "not learned": "was not learned, so its effect is unknown",
+    "not learned": f"was not learned{_UNKNOWN}",
 }
-_UNSURE = "is not shown to be learned, so its effect is unknown"
+_UNSURE = f"is not shown to be learned{_UNKNOWN}"
 """In place of `not learned`, where it may have been."""
 _NO_SCORE = Paragraph("No trial has a score yet.")
 
@@ -52,7 +53,7 @@ def aux_weight_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
     effects = data.findings.effects(data.classification, task)
     for effect in effects:
         # Beside a verdict that nothing is shown, an arrow in another score would read as one.
-        decides = effect.verdict in ("helped", "hurt")
+        decides = effect.verdict in ("helped", "hurt") or effect.costs
         rows = [
             [
                 d.score,
@@ -63,6 +64,8 @@ def aux_weight_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
         ]
         unsure = effect.verdict == "not learned" and effect.may_be_learned
         verdict = _UNSURE if unsure else VERDICTS[effect.verdict]
+        if effect.verdict == "not learned" and effect.costs:
+            verdict = verdict.replace(_UNKNOWN, ", and yet hurt the classification")
         yield Table(
             ["test score", "difference", "seeds"],
             rows,

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from study.analysis.comparisons import MultiTask, multi_tasks
+from study.analysis.comparisons import Difference, MultiTask, multi_tasks
 from study.analysis.importances import Importance
 from study.analysis.study_data import StudyData
+from study.intervals.estimate import Estimate
 from study.records.trial_record import TrialRecord
 from study.reporting.factor_section import (
     aux_weight_parts,
@@ -58,6 +59,21 @@ def test_weights_are_compared_among_networks_alone() -> None:
     assert not figures.texts
     _, figures = aux_parts([probe, fixed, more], [])
     assert {text.split("\n")[0] for text in figures.texts} == {"trial 1", "trial 2"}
+
+
+@pytest.mark.parametrize(("low", "said", "mark"), [
+    (0.1, "and yet hurt the classification. With it, ", "▼ "),
+    (-0.1, "so its effect is unknown. With it, ", "+"),
+])  # fmt: skip
+def test_a_task_that_is_not_learned_may_cost(low: float, said: str, mark: str) -> None:
+    cell = Cell("finetune", 0.1)
+    worse = Difference(cell, cell, "test_log_loss", Estimate(0.2, low, 0.3, 3, images=60))
+    skill, error = Estimate(-0.2, -0.4, 0.1, 3), Estimate(0.05, None, None, 3)
+    effect = MultiTask(cell, 0.5, {"test_log_loss": worse}, skill, error, 0.04, tuned=False)
+    (table, *_), _ = aux_parts([make_record(mode="finetune", aux_weight=0.5)], [effect])
+    assert isinstance(table, Table)
+    assert f"the task is not shown to be learned, {said}" in table.caption
+    assert table.rows[0][1].startswith(mark)
 
 
 def test_without_a_comparison_the_error_of_the_winner_is_told() -> None:
