@@ -11,7 +11,9 @@ from study.answers.imbalance import imbalance, weakest
 from study.answers.labels import label_gain
 from study.answers.phrases import (
     covers,
+    enumerate_words,
     of_given_part,
+    share,
 )
 from study.answers.sentences import best_mode, other_ratios
 from study.answers.tuning import (
@@ -34,7 +36,7 @@ from study.search.confirmation import plan
 
 
 def answer_of(data: StudyData) -> tuple[str, ...]:
-    """Return the sentences on a study: those of `answer`, and after three one on its classes."""
+    """Return the sentences on a study: those of `answer`, and after three those on its images."""
     subject, settings = f"{data.dataset} ({data.images:,} images)", data.settings
     subject += f" with {settings.backbone}"
     left = settings.confirm and bool(plan(settings, data.records))
@@ -43,8 +45,26 @@ def answer_of(data: StudyData) -> tuple[str, ...]:
     found = answer(*facts, unfinished=left, among=among(data.choices))
     best = data.winning_cell or best_of(data.records, settings.metric)
     uneven = imbalance(data.classes.values(), settings, best, weakest(data)) if best else None
-    whole = (*found[:3], *([uneven] if uneven else []), *found[3:])
+    whole = (*found[:3], *filter(None, (uneven, shares_taken(data))), *found[3:])
     return tuple(map(of_given_part, whole)) if data.is_split else whole
+
+
+def shares_taken(data: StudyData) -> str | None:
+    """Say which shares of the images train, where whole groups miss those that were asked for.
+
+    None if there are no groups, or if the shares are off by no more than rounding in each class.
+    """
+    if not data.study["data"].get("groups_by"):
+        return None
+    base, rounding = data.ratio_base, len(data.classes) / 2
+    taken = {ratio: data.labels(ratio) for ratio in data.settings.train_ratio}
+    told = [
+        f"{share(ratio)} of the images is {100 * n / base:.3g} %"
+        for ratio, n in sorted(taken.items())
+        if abs(n - ratio * base) > rounding
+    ]
+    mean = "Training images are whole groups, so on the mean over seeds"
+    return f"{mean} {enumerate_words(told)}." if told else None
 
 
 def answer(

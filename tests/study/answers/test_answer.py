@@ -1,11 +1,13 @@
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from study.analysis.estimates import Confirmed
 from study.analysis.findings import Findings
-from study.answers.answer import among, answer
+from study.analysis.study_data import StudyData
+from study.answers.answer import among, answer, shares_taken
 from study.answers.labels import more_labels
 from study.answers.phrases import (
     change,
@@ -411,3 +413,19 @@ def test_a_mode_of_which_no_trial_ran_is_told_first_and_no_other_is_called_best(
     first, *_ = answers(records, tried)
     assert first.startswith(f"{none}Fine-tuning at learning rate 0.0012 scored best by validation ")
     assert answers(records, [])[0].startswith(f"{none}Not confirmed on fresh seeds: on ")
+
+
+def test_shares_that_whole_groups_miss_are_told() -> None:
+    about = {"groups_by": "farm", "classes": {"a": 200, "b": 200}, "images": 400}
+    sizes = {"train_0.1": 41, "train_0.3": 105.6, "train_0.8": 300}
+    data = StudyData(Path(), {"data": about, "mean_train_sizes": sizes}, [])
+    vars(data).update(settings=make_settings(train_ratio=["0.8", "0.3", "0.1"]))
+    assert shares_taken(data) == (
+        "Training images are whole groups, so on the mean over seeds 30 % of the images is 26.4 % "
+        "and 80 % of the images is 75 %."
+    )
+    sizes |= {"train_0.3": 121, "train_0.8": 320}
+    assert shares_taken(data) is None, "half an image of each class is rounding"
+    sizes["train_0.8"] = 300
+    del about["groups_by"]
+    assert shares_taken(data) is None
