@@ -23,7 +23,7 @@ Freeze or fine-tune a pretrained network, at which learning rate, with how much 
 auxiliary task, and how much do more labels buy? Searches these four factors on your images."""
 _EXAMPLES = """\
 examples:
-  python study/run.py                                     a small study on drawn cats and dogs
+  python study/run.py --name demo                         a small study on drawn cats and dogs
   python study/run.py --gpus 4 --data ./cat_dog --trials 64
   python study/run.py --data ./cat_dog --mode freeze finetune --train-ratio 0.01 0.1 0.8
   python study/run.py --debug --mode freeze --train-ratio 0.1 --lr 1e-3 --aux-weight 0.3

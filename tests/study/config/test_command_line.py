@@ -1,5 +1,6 @@
 """Command lines to settings, and back."""
 
+import re
 import shlex
 from importlib import import_module
 from typing import Any
@@ -95,6 +96,16 @@ def test_help_and_preset_list_exit_with_0(capsys: Capture) -> None:
         "the disk is full, 5 out of time: --resume goes on, or before the first trial the same "
         "command, 130 stopped",
     ))  # fmt: skip
+
+
+def test_the_examples_go_on_with_the_study_that_the_first_one_names() -> None:
+    lines = re.findall(r"study/run\.py (.*?)(?:   .*)?$", str(run_parser().epilog), re.MULTILINE)
+    given = [parse(line.split()) for line in lines if "--preset list" not in line]
+    name = given[0]["name"]
+    later = [
+        (key, each[key]) for each in given for key in ("replay", "resume", "extend") if key in each
+    ]
+    assert later == [("replay", f"{name}/7"), ("resume", name), ("extend", name)]
 
 
 def assert_command_leads_to_the_same_settings(asked: Settings) -> None:
