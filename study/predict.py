@@ -13,7 +13,9 @@ from study.errors import fault_code
 from study.records.study_folder import find_model
 from study.signals import run_command
 
-_ABOUT = "Predict the class and the brightness of pictures with the winner of a study."
+_ABOUT = """\
+Predict the class of pictures with the winner of a study, and the auxiliary task (by default their
+brightness) if the winner learned it."""
 _EXAMPLES = """\
 examples:
   python study/predict.py runs/NAME photo.jpg

@@ -192,3 +192,4 @@ def test_help_does_not_import_torch() -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
     assert "0 done, 2 no such model, or unreadable pictures" in done.stdout
+    assert "brightness) if the winner learned it." in done.stdout
