@@ -126,12 +126,9 @@ def test_make_targets_that_a_page_names_exist(page: str) -> None:
 
 def test_reliability_names_the_markers_of_its_tests() -> None:
     text = (ROOT / "docs/reliability.md").read_text()
-    marked = set(re.findall(r"`(tests/[\w/]+\.py)` \((\w+)\)", text))
-    assert len(marked) > 5
-    wrong = [
-        pair for pair in marked if f"pytest.mark.{pair[1]}" not in (ROOT / pair[0]).read_text()
-    ]
-    assert wrong == []
+    named = set(re.findall(r"`(tests/[\w/]+\.py)`(?:, most of them)?(?: \((\w+)\))?", text))
+    assert sum(marker != "" for _, marker in named) > 5
+    assert sorted(pair for pair in named if not _runs_under(*pair)) == []
 
 
 def test_make_uses_markers_that_pytest_knows() -> None:
@@ -139,6 +136,19 @@ def test_make_uses_markers_that_pytest_knows() -> None:
     used = re.findall(r"\(PYTEST\) -m (\w+)", (ROOT / "Makefile").read_text())
     assert used
     assert set(used) <= set(known)
+
+
+def _runs_under(file: str, marker: str) -> bool:
+    """Whether `pytest -m marker` runs a test of a file; without a marker, whether `pytest` does."""
+    text, options = (ROOT / file).read_text(), (ROOT / "pyproject.toml").read_text()
+    if marker:
+        return f"pytest.mark.{marker}" in text
+    excluded = re.findall(r"-m 'not \((.*?)\)'", options)[0].replace(" or ", "|")
+    mark = rf"pytest\.mark\.(?:{excluded})\b"
+    if re.search(rf"^pytestmark = .*{mark}", text, re.MULTILINE):
+        return False
+    tests = re.findall(r"^def test_", text, re.MULTILINE)
+    return len(tests) > len(re.findall(rf"^@{mark}", text, re.MULTILINE))
 
 
 def _exists(word: str) -> bool:
