@@ -43,7 +43,8 @@ Steps = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 HeadRatio = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
 LayerDecay = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
-ImageSize = Annotated[int, Field(ge=16, le=1024)]
+SMALLEST_SIZE, LARGEST_SIZE = 16, 1024
+ImageSize = Annotated[int, Field(ge=SMALLEST_SIZE, le=LARGEST_SIZE)]
 
 Metric = Literal[
     "val_log_loss", "val_loss", "val_accuracy", "val_balanced_accuracy", "val_macro_f1",
@@ -245,6 +246,4 @@ class EpochMetrics:
 
 
 _NAMES = tuple(each.name for each in fields(EpochMetrics))
-
-
 Report = Callable[[EpochMetrics], None]

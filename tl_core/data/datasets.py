@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from tl_core.aux_task import BRIGHTNESS
-from tl_core.config import Resize
+from tl_core.config import LARGEST_SIZE, SMALLEST_SIZE, Resize
 from tl_core.data.caching.entries import MANIFEST
 from tl_core.data.decode import as_rgb
 from tl_core.data.given.aux_labels import AuxLabels, keep_aux, open_aux
@@ -164,19 +164,23 @@ def load_images(
 
     Args:
         source: the images.
-        image_size: side of the square images, pixels.
+        image_size: side of the square images, 16 to 1024 pixels.
         cache: folder of the cache.
         skip_bad_images: omit the files that can't be decoded.
         resize: how a picture becomes a square (`tl_core.data.decode.to_square`).
         end: when to stop, by `time.monotonic`.
 
     Raises:
-        InputError: names every file that can't be decoded, unless `skip_bad_images`; or every
-            class that has no readable image; or that one could not be read for a fault of the
-            machine; or that `end` is too soon to find copies, among images that were there.
+        InputError: the size is out of range; or names every file that can't be decoded, unless
+            `skip_bad_images`; or every class that has no readable image; or that one could not be
+            read for a fault of the machine; or that `end` is too soon to find copies, among images
+            that were there.
         OutOfTimeError: not all could be decoded before `end`, or copies could not be found; the
             next call goes on there. Or another process still makes an entry of the cache.
     """
+    if not SMALLEST_SIZE <= image_size <= LARGEST_SIZE:
+        bounds = f"must be from {SMALLEST_SIZE} to {LARGEST_SIZE}"
+        raise InputError([f"image_size {image_size} {bounds}"])
     cache = user_path(cache)
     there = image_entry(source, image_size, cache, resize).exists()
     images = ImageSet.open(decoded(source, image_size, cache, resize, end))

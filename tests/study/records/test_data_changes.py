@@ -15,7 +15,7 @@ BACK = "; put the data back as they were, or start a new study"
 
 
 def load(folder: Path) -> ImageSet:
-    return load_images(find_source(str(folder), Path("c")), 8, folder.parent / "cache", True)
+    return load_images(find_source(str(folder), Path("c")), 16, folder.parent / "cache", True)
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_rows_of_a_table_in_another_order_are_told(folder: Path) -> None:
         lines = (f"{row}.png,{row[:3]}" for row in rows)
         table = folder.parent / "photos.csv"
         table.write_text("\n".join(["path,label", *lines]), encoding="utf-8")
-        return load_images(find_data(DataRequest(table, root=folder), folder), 8, cache)
+        return load_images(find_data(DataRequest(table, root=folder), folder), 16, cache)
 
     cache = folder.parent / "cache"
     rows = [f"{name}/{i}" for name in ("cat", "dog", "elk") for i in range(2)]

@@ -11,10 +11,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
+from pydantic import ValidationError
 
 from tests.support.core.drawn import broken, counted, grey, source_of
 from tl_core.aux_task import AuxTask
-from tl_core.config import Resize
+from tl_core.config import Resize, TrialConfig
 from tl_core.data import datasets, decode_rows
 from tl_core.data.datasets import ImageSet, load_images
 from tl_core.data.decode import to_square
@@ -73,6 +74,18 @@ def test_a_second_load_decodes_nothing_but_at_another_size(own_cache: Path) -> N
     assert sorted(seen) == [0, 1, 2, 3, 4, 5]
     assert first.path == second.path
     assert load_images(source_of(grey), 24, own_cache).key != first.key
+
+
+@pytest.mark.parametrize("size", [-4, 0, 15, 1025])
+def test_a_size_that_no_trial_takes_is_told_before_images_are_read(
+    size: int, own_cache: Path
+) -> None:
+    seen: list[int] = []
+    with pytest.raises(InputError, match=f"^image_size {size} must be from 16 to 1024$"):
+        load_images(source_of(counted(seen)), size, own_cache)
+    assert seen == []
+    with pytest.raises(ValidationError, match=r"^1 validation error .*\nimage_size\n"):
+        TrialConfig(mode="probe", train_ratio=0.1, image_size=size)
 
 
 def half_lit(i: int, size: int) -> Image.Image:

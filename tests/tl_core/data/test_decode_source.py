@@ -280,10 +280,10 @@ def test_the_time_may_end_before_all_brightness_is_known(
 
     source = source_of(read, labels=(0, 1) * 150)
     with pytest.raises(KeyboardInterrupt):
-        load_images(source, 4, own_cache)
+        load_images(source, 16, own_cache)
     why = "--max-time is over: 43 images are still to be measured. Those that are decoded are kept"
     with monkeypatch.context() as patch:
         patch.setattr(decode_rows, "time", SimpleNamespace(monotonic=lambda: 3.0))
         with pytest.raises(OutOfTimeError, match=f"^{re.escape(why)}"):
-            load_images(source, 4, own_cache, end=2.0)
-    assert images_kept(source, 4, own_cache, "squash") == 300
+            load_images(source, 16, own_cache, end=2.0)
+    assert images_kept(source, 16, own_cache, "squash") == 300

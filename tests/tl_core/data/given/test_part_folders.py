@@ -179,7 +179,7 @@ def with_all_parts(root: Path) -> Path:
 
 
 def test_copies_in_the_training_part_of_a_complete_split(tmp_path: Path, own_cache: Path) -> None:
-    images = load_images(find(with_all_parts(tmp_path)), 8, own_cache)
+    images = load_images(find(with_all_parts(tmp_path)), 16, own_cache)
     pair = {images.ids.index("train/a/1.png"), images.ids.index("train/a/copy.png")}
     assert split_faults(images.labels, 0.5, images.classes, images.rules) == []
     for seed in range(5):
@@ -195,7 +195,7 @@ def test_groups_of_a_complete_split(tmp_path: Path, own_cache: Path) -> None:
     ]  # fmt: skip
     table = with_all_parts(tmp_path) / "photos.csv"
     table.write_text("\n".join(["path,label,split,group", *rows]))
-    images = load_images(find(table), 8, own_cache)
+    images = load_images(find(table), 16, own_cache)
     train = images.split(0.4).train.tolist()
     assert len(train) == 8
     assert {i // 2 for i in train} == {i // 2 for i in train if i % 2}, "pairs are whole"
