@@ -9,21 +9,22 @@ if TYPE_CHECKING:
     from tl_core.data.given.request import DataRequest, find_data
     from tl_core.data.sources import Source
     from tl_core.data.splits import Split
-    from tl_core.errors import DivergedError, GpuMemoryError, InputError
+    from tl_core.errors import DivergedError, GpuMemoryError, InputError, OutOfTimeError
     from tl_core.files import LocalFile
     from tl_core.inference.model import Model, Prediction
     from tl_core.inference.serialization import load_model, save_model
     from tl_core.inference.winner import trained_model
     from tl_core.inputs.features import load_features
     from tl_core.models.backbones import Backbone, load_backbone
+    from tl_core.models.weights import BackboneError
     from tl_core.training.train import TrialResult, run_trial
 
 __version__ = "0.1.0"
 __all__ = [
-    "Backbone", "DataRequest", "DivergedError", "EpochMetrics", "GpuMemoryError", "ImageSet",
-    "InputError", "LocalFile", "Model", "Prediction", "Source", "Split", "TrialConfig",
-    "TrialResult", "find_data", "load_backbone", "load_features", "load_images", "load_model",
-    "run_trial", "save_model", "trained_model",
+    "Backbone", "BackboneError", "DataRequest", "DivergedError", "EpochMetrics", "GpuMemoryError",
+    "ImageSet", "InputError", "LocalFile", "Model", "OutOfTimeError", "Prediction", "Source",
+    "Split", "TrialConfig", "TrialResult", "find_data", "load_backbone", "load_features",
+    "load_images", "load_model", "run_trial", "save_model", "trained_model",
 ]  # fmt: skip
 
 _MODULES = {
@@ -32,12 +33,13 @@ _MODULES = {
     "data.given.request": ("DataRequest", "find_data"),
     "data.sources": ("Source",),
     "data.splits": ("Split",),
-    "errors": ("DivergedError", "GpuMemoryError", "InputError"),
+    "errors": ("DivergedError", "GpuMemoryError", "InputError", "OutOfTimeError"),
     "files": ("LocalFile",),
     "inference.model": ("Model", "Prediction"),
     "inference.serialization": ("load_model", "save_model"),
     "inference.winner": ("trained_model",),
     "models.backbones": ("Backbone", "load_backbone"),
+    "models.weights": ("BackboneError",),
     "inputs.features": ("load_features",),
     "training.train": ("TrialResult", "run_trial"),
 }

@@ -78,7 +78,8 @@ class TrialConfig(BaseModel):
     pretrained weights (`finetune`), the same, from the probe (`lp_ft`), or everything from random
     weights (`scratch`)."""
     train_ratio: TrainRatio
-    """Labelled training images as a share of the whole data set, up to 0.8."""
+    """Labelled training images as a share of the whole data set, up to 0.8; or of the training
+    part that is given, up to 0.9 if the validation or the test part is, too, and 1 if both are."""
     lr: LearningRate | None = None
     """AdamW's highest learning rate; None for `probe`, which has none."""
     aux_weight: AuxWeight = 0.0

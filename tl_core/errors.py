@@ -43,7 +43,7 @@ class DivergedError(RuntimeError):
 
 
 class OutOfTimeError(Exception):
-    """The time that there was for the work, `--max-time`, is over."""
+    """The time that there was for the work, until `end` or for `--max-time`, is over."""
 
 
 class GpuMemoryError(RuntimeError):

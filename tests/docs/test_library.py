@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 
 import tl_core
+from study.config.defaults import DEFAULTS
+from study.config.settings import FACTORS
+from tests.support.studies.builders import make_settings
 from tl_core.data.demo import draw
 
 PAGE = (Path(__file__).parents[2] / "docs" / "library.md").read_text()
@@ -48,3 +51,17 @@ def test_the_table_has_every_public_name() -> None:
     table = PAGE[PAGE.index("| name |") :]
     first_column = "".join(row.split("|")[1] for row in table.splitlines())
     assert sorted(re.findall(r"`(\w+)`", first_column)) == tl_core.__all__
+
+
+def test_the_defaults_that_differ_are_those_of_the_page() -> None:
+    said = PAGE[PAGE.index("Some defaults are not those of a study") :].split("\n\n")[0]
+    study = {**DEFAULTS, "aux_on": make_settings(aux="age").aux_images}
+    # Factors are searched, and what is None in the settings is the mode's own.
+    own = {
+        name: field.default
+        for name, field in tl_core.TrialConfig.model_fields.items()
+        if name not in FACTORS and study.get(name) is not None
+    }
+    differ = sorted(name for name, value in own.items() if value != study[name])
+    assert differ == ["aux_on", "precision", "seeds"]
+    assert all(f"`{name}` is " in said and str(own[name]) in said for name in differ)
