@@ -138,6 +138,18 @@ def test_make_uses_markers_that_pytest_knows() -> None:
     assert set(used) <= set(known)
 
 
+def test_the_source_distribution_has_what_the_pages_name() -> None:
+    lines = [line.split() for line in (ROOT / "MANIFEST.in").read_text().splitlines()]
+    packed = {word for line in lines for word in line[1:] if line[0] in ("include", "graft")}
+    by_itself = {"LICENSE", "README.md", "pyproject.toml", "study", "tl_core"}
+    files = (
+        file.name
+        for kind in ("[!.]*.md", "[!.]*.txt", "[!.]*.yaml", "Makefile")
+        for file in ROOT.glob(kind)
+    )
+    assert packed == {*files, *FOLDERS} - by_itself
+
+
 def _runs_under(file: str, marker: str) -> bool:
     """Whether `pytest -m marker` runs a test of a file; without a marker, whether `pytest` does."""
     text, options = (ROOT / file).read_text(), (ROOT / "pyproject.toml").read_text()
