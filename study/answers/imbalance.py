@@ -65,10 +65,10 @@ def imbalance(
             f" Of class {r.name!r} the winner recognises {100 * r.mean:.0f} % ({100 * r.low:.0f} "
             f"to {100 * r.high:.0f} %), {mean}of {pluralize(r.images, 'test image')}."
         )
-    if any(r.images == 1 for r in worst):
+    if what := _single(best):
         text += (
-            " A single test image tells nothing of others of its class, which makes the interval "
-            "of balanced accuracy wider."
+            f" A class has a single test {what}, which tells nothing of its others and makes the "
+            "interval of balanced accuracy wider."
         )
     if worst:
         which = "worst are" if worst[1:] else "worst is"
@@ -80,6 +80,19 @@ def imbalance(
     if not counts_alike:
         means.append("--metric val_balanced_accuracy chooses the best trials by balanced accuracy")
     return f"{text} {enumerate_words(means)}." if means else text
+
+
+def _single(best: CellSummary | TrialRecord) -> str | None:
+    """What a class has one of, if that makes the interval of balanced accuracy wider.
+
+    It is not if several classes have one each: together they show how photos differ.
+    """
+    if isinstance(best, TrialRecord):
+        return None
+    balanced = best.scores.get("test_balanced_accuracy")
+    if balanced is None or balanced.images is None or balanced.t is None or balanced.t.parts:
+        return None
+    return "group" if balanced.groups else "photo"
 
 
 def _accuracies(best: CellSummary | TrialRecord) -> str:

@@ -66,15 +66,41 @@ def test_the_classes_that_are_recognised_worst_are_named() -> None:
     assert "the winner recognises 60 % (50 to 70 %), of 40 test images. Of" in alone
 
 
-def test_what_a_single_test_image_tells_is_said() -> None:
-    found = imbalance((90, 10), SETTINGS, CELL, [Recall("elk", 1, 1 / 3, 0.03, 0.91)])
+WIDER = "which tells nothing of its others and makes the interval of balanced accuracy wider."
+
+
+def test_what_a_single_test_photo_tells_is_said() -> None:
+    (cell,) = summarize(seen("freeze", 0.1, np.ones((3, 41)), labels=np.repeat([0, 1], [40, 1])))
+    found = imbalance((90, 10), SETTINGS, cell, [Recall("elk", 1, 1 / 3, 0.03, 0.91)])
     assert found is not None
     assert (
         "Of class 'elk' the winner recognises 33 % (3 to 91 %), the mean of 3 seeds, of 1 test "
-        "image. A single test image tells nothing of others of its class, which makes the interval "
-        "of balanced accuracy wider. The worst is partly so by chance: this interval holds for all "
-        "classes at once. --class"
+        f"image. A class has a single test photo, {WIDER} The worst is partly so by chance: this "
+        "interval holds for all classes at once. --class"
     ) in found
+
+
+def test_so_is_what_a_single_test_group_tells() -> None:
+    labels, groups = np.repeat([0, 1], [40, 4]), np.arange(44) // 4
+    trials = seen("freeze", 0.1, np.ones((3, 44)), groups, labels)
+    named = [replace(c, images=replace(c.images, named=True)) for c in trials if c.images]
+    for which, what in ((named, "group"), (trials, "photo")):  # Of four copies.
+        (cell,) = summarize(which)
+        found = imbalance((90, 10), SETTINGS, cell)
+        assert found is not None
+        assert f". A class has a single test {what}, {WIDER} --class" in found
+
+
+def test_where_no_interval_is_wider_for_it_nothing_is_said() -> None:
+    labels = np.concatenate([np.zeros(40, np.int64), [1, 2]])
+    trials = seen("freeze", 0.1, np.ones((3, 42)), labels=labels)
+    of_these_images = [replace(c, images=None) for c in trials]
+    for which in (trials, of_these_images):
+        (cell,) = summarize(which)
+        found = imbalance((90, 10), SETTINGS, cell, [Recall("elk", 1, 1.0, 0.2, 1.0)])
+        assert found is not None
+        assert "balanced accuracy, the mean recall" in found
+        assert "single" not in found
 
 
 def test_without_a_confirmation_they_are_of_validation_and_have_none() -> None:
