@@ -1,6 +1,6 @@
 """Whether a study's networks are shown to do better than to name the most frequent class."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +12,9 @@ from study.analysis.study_data import StudyData
 from study.answers.phrases import share
 from study.intervals.by_class_grouped import groups_of_classes
 from study.intervals.two_way import CONFIDENCE, TInterval, satterthwaite
+from study.records.trial_record import TrialRecord, best_of
+from tl_core.config import FROZEN, TrialConfig
+from tl_core.training.train import chance_warning
 
 _MANY = 6
 """With fewer groups of a class, AUROC does not show that a network knows something."""
@@ -31,6 +34,22 @@ def chance_sentence(data: StudyData, best: CellSummary) -> str | None:
         f"the most frequent class each time, which is right for "
         f"{100 * counts.max() / counts.sum():.1f} % of the test images."
     )
+
+
+def chance_note(
+    records: Iterable[TrialRecord], val_classes: Callable[[TrialConfig], np.ndarray]
+) -> str | None:
+    """Warn if even the best frozen trial is near chance, whatever the metric is.
+
+    So a bad learning rate is no reason. `val_classes` counts the validation images of each class.
+    """
+    best = best_of([r for r in records if r.config.mode in FROZEN], "val_balanced_accuracy")
+    if best is None:
+        return None
+    warning = chance_warning(best.config, val_classes(best.config), best.history[-1])
+    if warning is None:
+        return None
+    return f"trial {best.trial}, of the frozen ones the best by balanced accuracy: {warning}"
 
 
 def beats_constant(

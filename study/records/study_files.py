@@ -159,6 +159,7 @@ class Results:
             },
             "splits": splits,
             "split_sizes": sizes,
+            "val_classes": np.bincount(images.labels[split.val]).tolist(),
             "versions": {"python": platform.python_version()} | {n: version(n) for n in _VERSIONS},
             "hardware": hardware(),
         }

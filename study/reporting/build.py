@@ -5,12 +5,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from study.analysis.extrapolation import TIMES
 from study.analysis.study_data import StudyData
 from study.analysis.tables import confirm_table, differences_table, recall_table
 from study.answers.answer import answer_of, best_rates
+from study.answers.chance import chance_note
 from study.answers.imbalance import is_imbalanced
-from study.answers.phrases import MODE_WORDS, SHOWN_GAIN
+from study.answers.phrases import MODE_WORDS, SHOWN_GAIN, capitalize
 from study.answers.recommendation import recommendation, resolution
 from study.answers.sentences import label_score
 from study.answers.tuning import few_steps, missing_trials, wider_rates
@@ -151,6 +154,10 @@ def _notes(data: StudyData) -> Iterator[str]:
             f"Failed trials: {searched} of the search, {len(failed) - searched} after it; the "
             "table of trials has the reasons."
         )
+    # Studies of earlier versions have no counts.
+    counts = np.array(data.study.get("val_classes", []))
+    if len(counts) and (warning := chance_note(data.records, lambda _: counts)):
+        yield capitalize(warning)
     yield from data.study["data"].get("notes", [])
     if skipped := data.study["data"]["skipped"]:
         unreadable = pluralize(len(skipped), "unreadable image was", "unreadable images were")

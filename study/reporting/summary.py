@@ -1,21 +1,23 @@
 """What the terminal says of trials, and of a study at its end; MLflow gets the end, too."""
 
+from functools import partial
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from study.analysis.study_data import StudyData
 from study.answers.answer import answer_of
+from study.answers.chance import chance_note
 from study.answers.phrases import seeds, show_number, show_rate, show_weight
 from study.answers.recommendation import recommendation, resolution
 from study.preflight.prepare import Prepared
 from study.records.study_folder import PAGE
 from study.records.trial_record import TrialRecord, best_of, modes_of, status_counts
 from study.search.choosing import Choices
-from tl_core.config import FROZEN, Metric
+from tl_core.config import Metric, TrialConfig
 from tl_core.text import pluralize
-from tl_core.training.train import chance_warning
 
 
 def describe(record: TrialRecord, metric: Metric) -> str:
@@ -75,7 +77,7 @@ def print_summary(
         for sentence in _sentences(data) if data else ():
             console.print(f"\n{sentence}", soft_wrap=False, highlight=False)
         console.print()
-    if warning := _chance_warning(prepared, records):
+    if warning := chance_note(records, partial(_val_classes, prepared)):
         console.print(f"warning: {warning}", style="yellow")
     console.print(f"files: {folder}/{f', with {PAGE}' if (folder / PAGE).exists() else ''}")
 
@@ -113,12 +115,6 @@ def _sentences(data: StudyData) -> list[str]:
     return [part for part in (recommendation(data), *answer_of(data), resolution(data)) if part]
 
 
-def _chance_warning(prepared: Prepared, records: list[TrialRecord]) -> str | None:
-    """Warn if even the best frozen trial is near chance, whatever the metric is.
-
-    So a bad learning rate is no reason.
-    """
-    best = best_of([r for r in records if r.config.mode in FROZEN], "val_balanced_accuracy")
-    if best and (warning := chance_warning(best.config, prepared.images, best.history[-1])):
-        return f"trial {best.trial}, of the frozen ones the best by balanced accuracy: {warning}"
-    return None
+def _val_classes(prepared: Prepared, c: TrialConfig) -> np.ndarray:
+    images = prepared.images
+    return np.bincount(images.labels[images.split(c.train_ratio, c.split_seed, c.seed).val])

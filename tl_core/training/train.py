@@ -149,8 +149,10 @@ def _run_frozen(
     net = TwoHeadedNet(setup.backbone.network, result.make_heads(), config.precision).to(
         inputs.device
     )
-    warning = chance_warning(config, inputs.images, result.history[-1])
-    split, warnings = setup.split(config.seed), (warning,) if warning else ()
+    split = setup.split(config.seed)
+    counts = np.bincount(inputs.images.labels[split.val])
+    warning = chance_warning(config, counts, result.history[-1])
+    warnings = (warning,) if warning else ()
     found = (result.test, result.outputs)
     with torch.inference_mode():
         rows = setup.rows[split.test if read_test else split.val]
@@ -206,9 +208,10 @@ def _net_learner(
     return NetLearner(model, *data, read, c.batchnorm, changed, **more)
 
 
-def chance_warning(config: TrialConfig, images: ImageSet, last: EpochMetrics) -> str | None:
+def chance_warning(config: TrialConfig, counts: np.ndarray, last: EpochMetrics) -> str | None:
     """Return a warning if frozen features separate the classes no better than chance does.
 
+    `counts` are the validation images of each class.
     By balanced accuracy, which tells a weak network from a constant one also if a class is rare.
     Metrics of earlier versions lack it: then there is none.
     """
@@ -216,8 +219,6 @@ def chance_warning(config: TrialConfig, images: ImageSet, last: EpochMetrics) ->
         return None
     if (found := last.val_balanced_accuracy) is None:
         return None
-    split = images.split(config.train_ratio, config.split_seed, config.seed)
-    counts = np.bincount(images.labels[split.val])
     chance = 1 / len(counts)
     # The variance of a mean of recalls, each that of a guess among all classes.
     noise = 2 * math.sqrt(chance * (1 - chance) * (1 / counts).sum()) / len(counts)

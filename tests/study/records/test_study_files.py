@@ -66,6 +66,7 @@ def test_study_json_is_written_at_the_start(settings: Settings, images: ImageSet
     assert small["train"] != large["train"]
     trains = {"train_0.1": small["train"], "train_0.8": large["train"]}
     assert study["splits"] == {"val": small["val"], "test": small["test"]} | trains
+    assert study["val_classes"] == [2, 2]
     assert study["split_sizes"] == {"val": 4, "test": 4, "train_0.1": 4, "train_0.8": 32}
     other = Results(Path("other"), settings.model_copy(update={"split_seed": 1}), images)
     assert other.study["splits"]["test"] != small["test"]

@@ -19,7 +19,7 @@ from study.reporting.winner_section import winner_parts
 from study.search.cells import Cell
 from tests.study.analysis.test_extrapolation import ON_CURVE, curve
 from tests.support.report_page import Page
-from tests.support.studies.builders import make_record, make_settings
+from tests.support.studies.builders import make_epoch, make_record, make_settings
 from tests.support.studies.synthetic import Synthetic, large_study, tiny_study
 from tests.support.study_fixtures import Patch
 from tl_core.config import Mode
@@ -200,6 +200,21 @@ def test_a_study_that_ran_out_of_time_says_so(own_folder: Path) -> None:
     data.study["status"] = "out of time"
     [note, *_] = _notes(data)
     assert note.startswith("The study is not complete: --max-time left out trials that would not")
+
+
+@pytest.mark.parametrize(("accuracy", "told"), [(0.72, True), (0.73, False)])
+def test_a_best_frozen_trial_near_chance_is_told_on_the_page(
+    own_folder: Path, accuracy: float, told: bool
+) -> None:
+    data = read_study_data(tiny_study().write(own_folder / "runs" / "tiny"))
+    epoch = make_epoch(val_balanced_accuracy=accuracy)
+    data = replace(data, records=[replace(make_record(4), history=[epoch])])
+    assert not any("chance" in note for note in _notes(data)), "an earlier version kept no counts"
+    data.study["val_classes"] = [10, 10]  # Two standard errors above 0.5 are 0.7236.
+    found = [note for note in _notes(data) if "chance" in note]
+    assert bool(found) == told
+    start = "Trial 4, of the frozen ones the best by balanced accuracy: frozen validation balanced"
+    assert all(note.startswith(f"{start} accuracy 0.720 is less than") for note in found)
 
 
 def study(settings: Settings, records: list[TrialRecord]) -> StudyData:

@@ -131,9 +131,11 @@ def test_frozen_accuracy_near_chance_is_warned_of(
     # What part of all images is right does not matter.
     last = EpochMetrics(1, 0.7, 0.5, 0.7, 0.7, 0.8, 0.5, 100.0, val_balanced_accuracy=accuracy)
     config = trials.config(**{"mode": "freeze"} | changes)
-    assert (chance_warning(config, images, last) is not None) == warned
+    val = images.split(config.train_ratio, config.split_seed, config.seed).val
+    counts = np.bincount(images.labels[val])
+    assert (chance_warning(config, counts, last) is not None) == warned
     earlier = replace(last, val_balanced_accuracy=None)
-    assert chance_warning(config, images, earlier) is None
+    assert chance_warning(config, counts, earlier) is None
 
 
 def test_the_warning_tells_what_may_be_wrong(trials: Trials) -> None:
