@@ -113,7 +113,7 @@ def test_groups_reach_workers_study_json_and_targets(photos: Path) -> None:
     assert first.startswith(r"6 groups by farm\d_...: a group stays on one side of the split")
     assert second == (
         "by whole groups: test 20 images of 2 groups, validation 20 images of 2 groups; train "
-        "ratios 0.333 for 0.4; each class has its share"
+        "ratios 0.333 for 0.4 with seed 0; each class has its share"
     )
     assert prepared.notes == (first, second)
     sha256 = write_targets(prepared.folder, kept, kept.split(0.4), "labelled")

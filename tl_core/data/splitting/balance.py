@@ -55,7 +55,7 @@ def balance_note(
         if away[worst] >= _SAME
         else "each class has its share"
     )
-    note = f"by whole groups: {held}; train ratios {taken}; {shares}"
+    note = f"by whole groups: {held}; train ratios {taken} with seed {seed}; {shares}"
     return [note, *([ONE_GROUP] if _count(rules, one.test) == 1 else [])]
 
 
