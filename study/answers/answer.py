@@ -18,16 +18,14 @@ from study.answers.phrases import (
 from study.answers.sentences import best_mode, other_ratios
 from study.answers.tuning import (
     at_an_end,
-    earlier,
     effort,
     few_steps,
     hardly_tuned,
-    no_longer_chosen,
     not_tried,
     tuning_doubts,
     untried,
 )
-from study.answers.unconfirmed import best_at, unconfirmed_answer
+from study.answers.unconfirmed import best_at, earlier, no_longer_chosen, unconfirmed_answer
 from study.config.settings import Settings
 from study.records.trial_record import TrialRecord, best_of, modes_of
 from study.search.cells import Cell

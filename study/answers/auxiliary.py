@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from study.analysis.comparisons import MultiTask
+from study.answers.imbalance import LOG_LOSS
 from study.answers.phrases import (
     MODE_WORDS,
     enumerate_words,
@@ -13,7 +14,6 @@ from study.answers.phrases import (
     show_difference,
     show_weight,
 )
-from study.answers.sentences import LOG_LOSS
 from study.intervals.estimate import Estimate
 from study.records.trial_record import TrialRecord
 from tl_core.aux_task import AuxTask, AuxWeight

@@ -1,17 +1,47 @@
-"""Classes of very different sizes: what an accuracy then says little about, and what to do."""
+"""Which scores an answer tells, and what an accuracy says where classes differ much in size."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from study.analysis.estimates import CellSummary, by_cell
 from study.analysis.images.recall import Recall, recalls
-from study.analysis.study_data import StudyData
-from study.answers.phrases import enumerate_words, percent, seeds
+from study.analysis.study_data import StudyData, asked_score
+from study.answers.phrases import enumerate_words, is_share, percent, score_words, seeds
 from study.config.settings import Settings
 from study.records.trial_record import TrialRecord
+from tl_core.config import Metric
 from tl_core.text import pluralize
 
+ACCURACY, LOG_LOSS = "test_accuracy", "test_log_loss"
+_ROUNDING = 1e-9
+"""What two means of the same values may differ by."""
 MOST = 3
 """The classes are called imbalanced if one has more than this many times the images of another."""
+
+
+def decisive(cells: Iterable[CellSummary], metric: Metric) -> tuple[str, ...]:
+    """Return the test scores that verdicts are told in: accuracy, or first the one asked for.
+
+    Where all test classes have one size, balanced accuracy is accuracy, and one of them is enough.
+    So give all cells of a study: with other sizes, too, both are 1 in a perfect one. Earlier
+    versions did not measure all scores.
+    """
+    asked, known = asked_score(metric), list(cells)
+    if asked is None or not all(asked in s.scores for s in known):
+        return (ACCURACY,)
+    gaps = [abs(s.scores[asked].mean - s.scores[ACCURACY].mean) for s in known]
+    one = asked == "test_balanced_accuracy" and max(gaps, default=1.0) < _ROUNDING
+    return (asked,) if one else (asked, ACCURACY)
+
+
+def label_score(cells: Iterable[CellSummary], metric: Metric) -> tuple[str, str]:
+    """Return the score that labels are told in, and its name; none if it is the only score told.
+
+    It is the first of `decisive` that is a share. Of the others, which score the auxiliary task,
+    nobody knows how small a loss is no loss.
+    """
+    scores = decisive(cells, metric)
+    score = next(filter(is_share, scores))
+    return score, score_words(score) if len(scores) > 1 else ""
 
 
 def is_imbalanced(sizes: Collection[int]) -> bool:

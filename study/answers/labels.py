@@ -8,6 +8,7 @@ from study.analysis.estimates import CellSummary, by_cell
 from study.analysis.extrapolation import TIMES
 from study.analysis.findings import Findings
 from study.analysis.label_efficiency import Crossover, LabelsSaved
+from study.answers.imbalance import ACCURACY, decisive, label_score
 from study.answers.phrases import (
     MODE_WORDS,
     capitalize,
@@ -20,7 +21,7 @@ from study.answers.phrases import (
     show_difference,
     show_score,
 )
-from study.answers.sentences import ACCURACY, decisive, label_score, show_gap
+from study.answers.sentences import show_gap
 from study.search.cells import Cell
 from tl_core.config import Metric, Mode
 from tl_core.text import pluralize

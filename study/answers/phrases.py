@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from study.analysis.estimates import score_of
 from study.intervals.estimate import Estimate
 from study.records.trial_record import TrialRecord
+from study.search.cells import Cell
 from tl_core.aux_task import AuxWeight
 from tl_core.config import Mode
 from tl_core.text import pluralize
@@ -224,3 +225,8 @@ def _within(e: Estimate, scale: float, style: str, unit: str = "") -> str:
         return " (on every seed)" if e.images is None else " (on every image)"
     low, high = (show_number(scale * x, style) for x in (e.low, e.high))
     return f" ({low} to {high}{unit})"
+
+
+def cell_words(cell: Cell) -> str:
+    """Return `freezing with 10 %`."""
+    return f"{MODE_WORDS[cell.mode]} with {share(cell.train_ratio)}"

@@ -6,8 +6,9 @@ from study.analysis.comparisons import Difference
 from study.analysis.estimates import CellSummary, score_of
 from study.analysis.extrapolation import TIMES
 from study.analysis.study_data import StudyData
-from study.answers.chance import chance_sentence
+from study.answers.imbalance import LOG_LOSS, decisive, label_score
 from study.answers.labels import with_fewer
+from study.answers.limits import chance_sentence
 from study.answers.phrases import (
     MODE_WORDS,
     SHOWN_GAIN,
@@ -26,7 +27,6 @@ from study.answers.phrases import (
     show_weight,
     test_images,
 )
-from study.answers.sentences import LOG_LOSS, decisive, label_score
 from study.answers.tuning import hardly_tuned, untried
 from study.intervals.estimate import Estimate
 from study.search.cells import Cell
@@ -61,31 +61,6 @@ def recommendation(data: StudyData) -> str:
     ]
     text = " ".join(filter(None, parts))
     return of_given_part(text) if data.is_split else text
-
-
-def resolution(data: StudyData) -> str | None:
-    """Return how small a difference of two modes could have been shown, if there are two."""
-    score, _ = label_score(data.cells, data.settings.metric)
-    differences = data.findings.differences(score)
-    shown = [d for d in differences if d.estimate.half_width and d.estimate.images]
-    if not shown:
-        return None
-    # With two seeds it may be above any difference.
-    found = [d.estimate for d in shown]
-    widths = [min(1.0, e.half_width or 1.0) for e in found]
-    e = found[0]  # A cell may lack outputs, and so the number of its images.
-    what = "groups" if e.groups else "images"
-    low, high = (f"{100 * width:.1f}" for width in (min(widths), max(widths)))
-    span = low if low == high else f"{low} to {high}"
-    varies = ["on the two"] if len({frozenset((d.a.mode, d.b.mode)) for d in shown}) > 1 else []
-    if len({d.a.train_ratio for d in shown}) > 1:
-        varies.append("on the number of training images")
-    which = "" if low == high else f", depending {enumerate_words(varies)},"
-    return (
-        f"On {test_images(e)}, with {seeds(*(e.n for e in found))}, two modes must be {span} "
-        f"points of {score_words(score)} apart{which} to be distinguishable in one "
-        f"comparison; more test {what} or seeds would show smaller differences."
-    )
 
 
 def _configuration(data: StudyData, best: CellSummary) -> str:

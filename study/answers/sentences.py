@@ -1,6 +1,6 @@
 """The best mode by the confirming trials, and how modes compare, at its ratio and at others."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import chain
 from types import MappingProxyType
 
@@ -8,13 +8,13 @@ from study.analysis.comparisons import Cells, Difference
 from study.analysis.estimates import CellSummary, by_cell
 from study.analysis.findings import Findings
 from study.analysis.study_data import asked_score, of_classification
+from study.answers.imbalance import LOG_LOSS, decisive
 from study.answers.phrases import (
     MODE_WORDS,
     at_rate,
     capitalize,
     change,
     enumerate_words,
-    is_share,
     only_one,
     score_words,
     seeds,
@@ -25,10 +25,6 @@ from study.answers.phrases import (
 )
 from study.search.cells import Cell
 from tl_core.config import Metric, Mode
-
-ACCURACY, LOG_LOSS = "test_accuracy", "test_log_loss"
-_ROUNDING = 1e-9
-"""What two means of the same values may differ by."""
 
 
 def best_mode(
@@ -105,32 +101,6 @@ def _on_fresh_seeds(
     first, *second = (show_value(metric, means[cell]) for cell in shown)
     then = [f", next {MODE_WORDS[shown[1].mode]} with {value}" for value in second]
     return f" ({first} on {seeds(*n, kind='fresh')}{''.join(then)})"
-
-
-def decisive(cells: Iterable[CellSummary], metric: Metric) -> tuple[str, ...]:
-    """Return the test scores that verdicts are told in: accuracy, or first the one asked for.
-
-    Where all test classes have one size, balanced accuracy is accuracy, and one of them is enough.
-    So give all cells of a study: with other sizes, too, both are 1 in a perfect one. Earlier
-    versions did not measure all scores.
-    """
-    asked, known = asked_score(metric), list(cells)
-    if asked is None or not all(asked in s.scores for s in known):
-        return (ACCURACY,)
-    gaps = [abs(s.scores[asked].mean - s.scores[ACCURACY].mean) for s in known]
-    one = asked == "test_balanced_accuracy" and max(gaps, default=1.0) < _ROUNDING
-    return (asked,) if one else (asked, ACCURACY)
-
-
-def label_score(cells: Iterable[CellSummary], metric: Metric) -> tuple[str, str]:
-    """Return the score that labels are told in, and its name; none if it is the only score told.
-
-    It is the first of `decisive` that is a share. Of the others, which score the auxiliary task,
-    nobody knows how small a loss is no loss.
-    """
-    scores = decisive(cells, metric)
-    score = next(filter(is_share, scores))
-    return score, score_words(score) if len(scores) > 1 else ""
 
 
 def _missing(rivals: Sequence[Cell], cells: Cells, unconfirmed: Collection[Cell]) -> Iterator[str]:

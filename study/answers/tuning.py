@@ -6,27 +6,23 @@ A mode that was tuned less looks worse than it is. So the answer says how many t
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from statistics import fmean
 from typing import NamedTuple
 
 from study.answers.phrases import (
     MODE_WORDS,
-    at_rate,
     capitalize,
+    cell_words,
     enumerate_words,
-    score_words,
     seeds,
-    share,
-    show_value,
 )
 from study.config.defaults import DEFAULTS, TRIALS_PER_CELL
 from study.config.settings import Settings
 from study.config.values import is_range
 from study.records.trial_record import TrialRecord, tried
 from study.search.cells import Cell, all_cells, numbers
-from study.search.choosing import REPEATS, Choices, on_seed
+from study.search.choosing import REPEATS, Choices
 from study.search.space import LR_RANGES
-from tl_core.config import FROZEN, Mode, TrialConfig
+from tl_core.config import FROZEN, Mode
 from tl_core.text import pluralize
 
 NEAR = 0.1
@@ -143,35 +139,6 @@ def effort(
     return f"Tuning: {', '.join(stages)}{_few(few, len(tuned), bool(solved)) if few else ''}."
 
 
-def earlier(choices: Choices) -> list[list[TrialRecord]]:
-    """Return what confirmed configurations that are no longer chosen, as of an extended study.
-
-    A list for each configuration, with a trial for each seed.
-    """
-    chosen = {on_seed(0, c.config) for c in choices.chosen.values()}
-    found: dict[TrialConfig, dict[int, TrialRecord]] = {}
-    for r in choices.records:
-        if r.kind == "confirm" and r.status == "done" and on_seed(0, r.config) not in chosen:
-            found.setdefault(on_seed(0, r.config), {})[r.config.seed] = r
-    return [[*trials.values()] for trials in found.values()]
-
-
-def no_longer_chosen(settings: Settings, records: Sequence[TrialRecord]) -> str | None:
-    """Name the configurations that were confirmed and are no longer chosen, with their scores."""
-    metric, found = settings.metric, earlier(Choices(settings, records))
-    shown = []
-    for trials in found[:_MOST_NAMED]:
-        value = show_value(metric, fmean(r.value(metric) or 0.0 for r in trials))
-        accuracy = show_value("val_accuracy", fmean(r.test["test_accuracy"] for r in trials))
-        shown.append(
-            f"{_words(Cell.of(trials[0].config))}{at_rate(trials[0].config.lr)} (validation "
-            f"{score_words(metric)} {value}, test accuracy {accuracy})"
-        )
-    if more := found[_MOST_NAMED:]:
-        shown.append(f"{len(more)} more")
-    return f"Confirmed earlier and no longer chosen: {enumerate_words(shown)}." if shown else None
-
-
 def few_steps(records: Iterable[TrialRecord]) -> str | None:
     """Say that networks may not have converged, if some took fewer steps than the default recipe.
 
@@ -204,7 +171,7 @@ def at_an_end(settings: Settings, best: Mapping[Cell, float | None]) -> str | No
         f"{f'--mode {wider.mode} ' if solved > 1 else ''}--lr {wider.low:g} {wider.high:g}"
         for wider in found
     ]
-    named = [f"{_words(cell)} ({lr:.2g})" for wider in found for cell, lr in wider.at_an_end]
+    named = [f"{cell_words(cell)} ({lr:.2g})" for wider in found for cell, lr in wider.at_an_end]
     studies = "" if len(found) == 1 else ", one study for each mode"
     return (
         f"The best learning rate lies at an end of its range for {enumerate_words(named)}; "
@@ -260,13 +227,9 @@ def _few(few: Mapping[Cell, int], n_cells: int, probes: bool) -> str:
         return f"; {len(few)} of {n_cells} cells{beside} have too few trials ({span})"
     alike: dict[int, list[str]] = {}
     for cell, trials in few.items():
-        alike.setdefault(trials, []).append(_words(cell))
+        alike.setdefault(trials, []).append(cell_words(cell))
     told = [
         f"{enumerate_words(named)} {'have' if named[1:] else 'has'} too few trials ({trials})"
         for trials, named in alike.items()
     ]
     return f"; {', '.join(told)}"
-
-
-def _words(cell: Cell) -> str:
-    return f"{MODE_WORDS[cell.mode]} with {share(cell.train_ratio)}"

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from math import inf
+from statistics import fmean
 
 from study.analysis.study_data import asked_score
 from study.answers import auxiliary
 from study.answers.phrases import (
     MODE_WORDS,
     at_rate,
+    cell_words,
     enumerate_words,
     one_ratio,
     score_words,
@@ -18,8 +20,11 @@ from study.answers.phrases import (
 from study.config.settings import Settings
 from study.records.trial_record import TrialRecord, best_of, modes_of
 from study.search.cells import Cell
-from study.search.choosing import REPEATS, Choices, repeats_of
-from tl_core.config import MODES, Metric, Mode, sign
+from study.search.choosing import REPEATS, Choices, on_seed, repeats_of
+from tl_core.config import MODES, Metric, Mode, TrialConfig, sign
+
+_MOST_NAMED = 3
+"""Configurations that a sentence names, at most."""
 
 
 def unconfirmed_answer(
@@ -134,3 +139,32 @@ def best_at(records: Sequence[TrialRecord], metric: Metric, cell: Cell) -> Trial
 
 def _shown(record: TrialRecord | None, metric: Metric) -> str:
     return show_value(metric, record.value(metric) if record else None)
+
+
+def earlier(choices: Choices) -> list[list[TrialRecord]]:
+    """Return what confirmed configurations that are no longer chosen, as of an extended study.
+
+    A list for each configuration, with a trial for each seed.
+    """
+    chosen = {on_seed(0, c.config) for c in choices.chosen.values()}
+    found: dict[TrialConfig, dict[int, TrialRecord]] = {}
+    for r in choices.records:
+        if r.kind == "confirm" and r.status == "done" and on_seed(0, r.config) not in chosen:
+            found.setdefault(on_seed(0, r.config), {})[r.config.seed] = r
+    return [[*trials.values()] for trials in found.values()]
+
+
+def no_longer_chosen(settings: Settings, records: Sequence[TrialRecord]) -> str | None:
+    """Name the configurations that were confirmed and are no longer chosen, with their scores."""
+    metric, found = settings.metric, earlier(Choices(settings, records))
+    shown = []
+    for trials in found[:_MOST_NAMED]:
+        value = show_value(metric, fmean(r.value(metric) or 0.0 for r in trials))
+        accuracy = show_value("val_accuracy", fmean(r.test["test_accuracy"] for r in trials))
+        shown.append(
+            f"{cell_words(Cell.of(trials[0].config))}{at_rate(trials[0].config.lr)} (validation "
+            f"{score_words(metric)} {value}, test accuracy {accuracy})"
+        )
+    if more := found[_MOST_NAMED:]:
+        shown.append(f"{len(more)} more")
+    return f"Confirmed earlier and no longer chosen: {enumerate_words(shown)}." if shown else None

@@ -11,11 +11,10 @@ from study.analysis.extrapolation import TIMES
 from study.analysis.study_data import StudyData
 from study.analysis.tables import confirm_table, differences_table, recall_table
 from study.answers.answer import answer_of, best_rates
-from study.answers.chance import chance_note
-from study.answers.imbalance import is_imbalanced
+from study.answers.imbalance import is_imbalanced, label_score
+from study.answers.limits import chance_note, resolution
 from study.answers.phrases import MODE_WORDS, SHOWN_GAIN, capitalize
-from study.answers.recommendation import recommendation, resolution
-from study.answers.sentences import label_score
+from study.answers.recommendation import recommendation
 from study.answers.tuning import few_steps, missing_trials, wider_rates
 from study.config.defaults import DEFAULTS, TRIALS_PER_CELL
 from study.config.program import command_of

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from study.analysis.estimates import CellSummary
 from study.analysis.label_efficiency import pareto_front
 from study.analysis.study_data import StudyData
+from study.answers.imbalance import LOG_LOSS, decisive, label_score
 from study.answers.phrases import on_new, seeds, test_images
-from study.answers.sentences import LOG_LOSS, decisive, label_score
 from study.reporting.comparison_tables import (
     crossover_table,
     difference_table,

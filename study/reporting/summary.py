@@ -9,9 +9,9 @@ from rich.table import Table
 
 from study.analysis.study_data import StudyData
 from study.answers.answer import answer_of
-from study.answers.chance import chance_note
+from study.answers.limits import chance_note, resolution
 from study.answers.phrases import seeds, show_number, show_rate, show_weight
-from study.answers.recommendation import recommendation, resolution
+from study.answers.recommendation import recommendation
 from study.preflight.prepare import Prepared
 from study.records.study_folder import PAGE
 from study.records.trial_record import TrialRecord, best_of, modes_of, status_counts

@@ -11,10 +11,12 @@ import pytest
 
 from study.analysis.estimates import Confirmed
 from study.analysis.study_data import StudyData
+from study.answers.limits import resolution
 from study.answers.phrases import covers
-from study.answers.recommendation import recommendation, resolution
+from study.answers.recommendation import recommendation
 from study.answers.sentences import best_mode
-from study.reporting.label_section import cell_table, difference_table
+from study.reporting.comparison_tables import difference_table
+from study.reporting.label_section import cell_table
 from study.search.cells import Cell
 from study.search.confirmation import plan
 from tests.study.analysis.test_extrapolation import ON_CURVE, curve

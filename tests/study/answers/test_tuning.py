@@ -14,10 +14,10 @@ from study.answers.tuning import (
     few_steps,
     hardly_tuned,
     missing_trials,
-    no_longer_chosen,
     trials_by_cell,
     wider_rates,
 )
+from study.answers.unconfirmed import no_longer_chosen
 from study.config.settings import Settings
 from study.records.trial_record import Status, TrialRecord
 from study.search.cells import Cell

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from study.analysis.estimates import Confirmed, summarize
-from study.answers.chance import beats_constant
+from study.answers.limits import beats_constant
 from study.intervals.estimate import Estimate
 from study.intervals.two_way import TInterval
 from study.search.cells import Cell

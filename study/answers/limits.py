@@ -1,4 +1,4 @@
-"""Whether a study's networks are shown to do better than to name the most frequent class."""
+"""What a study can't show: that networks beat chance, or differences that are too small."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -9,7 +9,8 @@ from study.analysis.comparisons import holm
 from study.analysis.estimates import CellSummary, by_cell
 from study.analysis.images.joint_scores import constant_scores
 from study.analysis.study_data import StudyData
-from study.answers.phrases import share
+from study.answers.imbalance import label_score
+from study.answers.phrases import enumerate_words, score_words, seeds, share, test_images
 from study.intervals.by_class_grouped import groups_of_classes
 from study.intervals.two_way import CONFIDENCE, TInterval, satterthwaite
 from study.records.trial_record import TrialRecord, best_of
@@ -77,3 +78,28 @@ def _of_images(t: TInterval) -> TInterval:
         return t
     none = np.zeros_like(t.parts.seeds)
     return satterthwaite(t.center, replace(t.parts, total=none, seeds=none, free=1))
+
+
+def resolution(data: StudyData) -> str | None:
+    """Return how small a difference of two modes could have been shown, if there are two."""
+    score, _ = label_score(data.cells, data.settings.metric)
+    differences = data.findings.differences(score)
+    shown = [d for d in differences if d.estimate.half_width and d.estimate.images]
+    if not shown:
+        return None
+    # With two seeds it may be above any difference.
+    found = [d.estimate for d in shown]
+    widths = [min(1.0, e.half_width or 1.0) for e in found]
+    e = found[0]  # A cell may lack outputs, and so the number of its images.
+    what = "groups" if e.groups else "images"
+    low, high = (f"{100 * width:.1f}" for width in (min(widths), max(widths)))
+    span = low if low == high else f"{low} to {high}"
+    varies = ["on the two"] if len({frozenset((d.a.mode, d.b.mode)) for d in shown}) > 1 else []
+    if len({d.a.train_ratio for d in shown}) > 1:
+        varies.append("on the number of training images")
+    which = "" if low == high else f", depending {enumerate_words(varies)},"
+    return (
+        f"On {test_images(e)}, with {seeds(*(e.n for e in found))}, two modes must be {span} "
+        f"points of {score_words(score)} apart{which} to be distinguishable in one "
+        f"comparison; more test {what} or seeds would show smaller differences."
+    )
