@@ -19,6 +19,10 @@ one table: their images differ from each other by as much, or by more (collapsed
 Sampling Techniques, 1977, section 5A.12). If a single class has one image, nothing is known of its
 other images, which may all be right or all wrong.
 
+The few images of a rare class are often all right or all wrong. Its pseudo-images then keep it from
+seeming certain, with the few degrees of freedom of its own table; in one table of all classes they
+would have those of the others.
+
 Macro F1 is no mean over images. To first order it is a sum over the images, of its derivatives by
 the number of such images (the infinitesimal jackknife: Jaeckel, Bell Laboratories memorandum
 72-1215-11, 1972). These are the values of the tables, and R is that of macro F1 itself.

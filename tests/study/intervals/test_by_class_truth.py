@@ -112,6 +112,53 @@ def test_intervals_over_groups_cover_balanced_accuracy_where_those_over_images_f
     assert of_groups >= 0.9
 
 
+HARD = 0.5
+"""Recall of the last class; that of the others is `ACCURACY`."""
+
+
+def rare_and_hard(counts: tuple[int, ...], size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return labels [N] and what five networks predict, [300, 5, N], of groups of one class.
+
+    Args:
+        counts: groups of each class.
+        size: images of a group.
+    """
+    k, chance = len(counts), np.random.default_rng(0)
+    labels = np.repeat(np.arange(k), np.array(counts) * size)
+    of_groups = np.repeat(chance.standard_normal((300, 1, sum(counts))), size, axis=-1)
+    hard = np.sqrt(0.6) * of_groups
+    for part, shape in ((0.25, (1, len(labels))), (0.05, (5, 1)), (0.1, (5, len(labels)))):
+        hard = hard + np.sqrt(part) * chance.standard_normal((300, *shape))
+    limits = stats.norm.ppf(np.append(np.full(k - 1, ACCURACY), HARD))
+    return labels, np.where(hard < limits[labels], labels, (labels + 1) % k)
+
+
+def covered_by_one_table(labels: np.ndarray, chosen: np.ndarray, groups: np.ndarray) -> float:
+    k, covered = labels.max() + 1, []
+    truth = ((k - 1) * ACCURACY + HARD) / k
+    for study in chosen:
+        table = balanced_accuracy_table(study, labels, groups)
+        low, high = grouped_interval(table, labels, groups, SHARE_PSEUDO).ends()
+        covered.append(low <= truth <= high)
+    return float(np.mean(covered))
+
+
+@pytest.mark.parametrize("counts", [(50, 2), (50, 3), (50, 50, 50, 50, 50, 2)], ids=str)
+def test_a_rare_hard_class_is_covered_where_one_table_of_all_fails(counts: tuple[int, ...]) -> None:
+    """Its few images are often all right or all wrong, so they seem not to vary."""
+    labels, chosen = rare_and_hard(counts, 1)
+    truth = ((len(counts) - 1) * ACCURACY + HARD) / len(counts)
+    assert share_covered(balanced_accuracy_interval(chosen, labels), truth) >= 0.97
+    assert covered_by_one_table(labels, chosen, np.arange(len(labels))) < 0.9
+
+
+@pytest.mark.parametrize("counts", [(20, 2), (20, 3), (10, 10, 10, 10, 10, 2)], ids=str)
+def test_few_groups_of_a_hard_class_tell_too_little(counts: tuple[int, ...]) -> None:
+    """A limit that docs/methods.md tells."""
+    labels, chosen = rare_and_hard(counts, 5)
+    assert 0.78 < covered_by_one_table(labels, chosen, np.arange(len(labels)) // 5) < 0.92
+
+
 LONG_TAIL = np.concatenate([np.repeat([0, 1], 30), np.arange(2, 30)])
 
 
