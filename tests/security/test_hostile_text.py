@@ -62,9 +62,9 @@ IN_FIGURES = {"g", "defs", "clippath", "path", "rect", "use", "text", "title", "
 def shape(page: Page) -> tuple[list[tuple[str, list[str]]], set[tuple[str, tuple[str, ...]]]]:
     """Its elements and the names of their attributes: in order, and the kinds that are in figures.
 
-    A command has an element for each word.
+    A command has an element for each word, and a cell with a long word has a class.
     """
-    kinds = [(tag, sorted(attributes)) for tag, attributes in page.tags if tag != "span"]
+    kinds = [(tag, sorted({*names} - {"class"})) for tag, names in page.tags if tag != "span"]
     drawn = {(tag, tuple(names)) for tag, names in kinds if tag in IN_FIGURES}
     return [kind for kind in kinds if kind[0] not in IN_FIGURES], drawn
 

@@ -54,6 +54,7 @@ def test_ray_hears_by_name_only_what_the_search_goes_by(sent: Sent) -> None:
 
 def test_a_worker_asks_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (7, 5))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "Tesla T4")
     text = "this trial's GPU emulates bf16, which takes many times as long as fp16"
     assert _slow_format("bf16", torch.device("cuda")) == [text]
     assert _slow_format("fp16", torch.device("cuda")) == []
