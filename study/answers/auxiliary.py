@@ -24,7 +24,7 @@ _EFFECTS = {"helped": "helped", "hurt": "hurt", "cannot tell": "has no clear eff
 """What a learned task did to the classification, by its verdict."""
 
 HOW_CONTROLLED = {
-    True: ", each in the best of the same configurations",
+    True: ", each in the best of its repeated configurations",
     False: " at the same learning rate",
 }
 """Which configuration the control has, by whether it was tuned."""

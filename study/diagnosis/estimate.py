@@ -10,7 +10,7 @@ from study.cluster.capacity import Capacity
 from study.config.defaults import TRIALS_PER_CELL
 from study.config.settings import Settings
 from study.search.cells import Cell, numbers
-from study.search.choosing import BEST, REPEATS
+from study.search.choosing import BEST, CONTROLS, REPEATS
 from study.search.short_sweeps import Shape, is_short, products, seen_in_steps
 from study.search.space import Space
 from tl_core.config import FROZEN, TrialConfig
@@ -237,5 +237,5 @@ def confirming_stages(settings: Settings, cells: Sequence[TrialGroup]) -> list[l
     ]
     trials = numbers(settings)
     tuned = [g for g in controls if trials.get(Cell.of(g.config), 0) >= TRIALS_PER_CELL]
-    repeats = [replace(group, number=BEST * REPEATS) for group in tuned]
+    repeats = [replace(group, number=CONTROLS * REPEATS) for group in tuned]
     return [planned, *([repeats] if repeats else []), [*controls, winner]]

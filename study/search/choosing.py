@@ -5,8 +5,9 @@ luckiest. So both choices are made again on seeds that are the same for all that
 
 1. The three best configurations of a cell are repeated on three seeds; the best mean is chosen.
 2. The chosen ones are confirmed on fresh seeds; the cell with the best mean is the winner.
-3. The three best of a network are repeated without the auxiliary task on the same seeds; the best
-   mean is the control. So it is tuned like the network that it is compared with.
+3. The three best of a network are repeated without the auxiliary task on the same seeds, and the
+   best with a much lower and a much higher learning rate: without the task another may be best. The
+   best mean is the control. So it is tuned like the network that it is compared with.
 
 All scores are the study's metric on the validation set. The test set chooses nothing.
 """
@@ -15,6 +16,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import compress, islice
 from statistics import fmean
 from typing import NamedTuple
 
@@ -27,6 +29,10 @@ from tl_core.config import FROZEN, TrialConfig, sign
 
 BEST, REPEATS = 3, 3
 """How many configurations of a cell are repeated, and on how many seeds."""
+CONTROLS = BEST + 2
+"""How many configurations of a control are repeated at most."""
+_FAR = 3.0
+"""How many times another a learning rate is that is much higher."""
 REPEATED, FRESH = 5_000, 10_000
 """How far from the study's seed the seeds of the repeats and the fresh seeds start."""
 
@@ -91,11 +97,14 @@ class Choices:
 
     def candidates(self, cell: Cell) -> list[Chosen]:
         """Return the best different configurations of a cell, the best first."""
+        return self._different(cell)[:BEST]
+
+    def _different(self, cell: Cell) -> list[Chosen]:
         different: dict[TrialConfig, TrialRecord] = {}
         here = [r for r in self.records if Cell.of(r.config) == cell]
         for record in ranked(here, self.settings.metric):
             different.setdefault(on_seed(0, record.config), record)
-        return [Chosen(record.config, record) for record in different.values()][:BEST]
+        return [Chosen(record.config, record) for record in different.values()]
 
     def repeated(self) -> Iterator[tuple[TrialRecord, TrialConfig]]:
         """Yield each candidate of the search with each trial that repeats it."""
@@ -121,7 +130,6 @@ class Choices:
         """
         chosen = self.chosen[cell]
         same = Chosen(chosen.config.model_copy(update={"aux_weight": weight}), chosen.source)
-        # A study of an earlier version has no repeats; its control was this one.
         return self._best_repeated(self._control_candidates(cell, weight)) or same
 
     @cached_property
@@ -221,8 +229,8 @@ class Choices:
         """
         if tried(r for r in self.records if Cell.of(r.config) == cell) < TRIALS_PER_CELL:
             return []
-        different: dict[TrialConfig, Chosen] = {}
-        for found in self.candidates(cell):
+        every, different = self._different(cell), dict[TrialConfig, Chosen]()
+        for found in (*every[:BEST], *_far_from_best(every)):
             config = found.config.model_copy(update={"aux_weight": weight})
             different.setdefault(on_seed(0, config), replace(found, config=config))
         return [*different.values()] if len(different) > 1 else []
@@ -248,3 +256,10 @@ class Choices:
         values = [value for value in found if value is not None]
         cost = self._sign * fmean(values) if values else math.inf
         return Rank(len(configs) - len(values), cost)
+
+
+def _far_from_best(ranked: Sequence[Chosen]) -> Iterator[Chosen]:
+    """Yield the best with a much lower learning rate than the first, and with a much higher one."""
+    rates = [found.config.lr or 0.0 for found in ranked]  # Only a probe has none.
+    for far in ([r * _FAR <= rates[0] for r in rates], [r >= rates[0] * _FAR for r in rates]):
+        yield from islice(compress(ranked, far), 1)

@@ -22,6 +22,7 @@ from study.records.trial_record import ENDED, Kind, TrialRecord, best_of
 from study.search.cells import Cell, all_cells, shares
 from study.search.choosing import (
     BEST,
+    CONTROLS,
     REPEATS,
     Choices,
     Chosen,
@@ -155,7 +156,7 @@ def max_confirm_trials(settings: Settings) -> int:
         n[cell] * (1 if cell.mode in FROZEN else REPEATS) for cell in n if cell.mode != "probe"
     )
     controls = {
-        cell: n[cell] * REPEATS * (most[cell] >= TRIALS_PER_CELL) + settings.confirm_seeds
+        cell: CONTROLS * REPEATS * (most[cell] >= TRIALS_PER_CELL) + settings.confirm_seeds
         for cell in n
         if cell.mode in settings.networks and settings.aux_weight != (0.0,)
     }

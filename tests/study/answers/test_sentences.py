@@ -27,8 +27,8 @@ def test_auxiliary_task_at_two_ratios() -> None:
     assert auxiliary_effect(task(0.8, -0.03, 0.9, True), [task(0.1, -0.03, -0.1, False)]) == (
         "The auxiliary task, predicting brightness, helped. In fine-tuning with 80 % of the "
         "images, at weight 0.3 it changed the log loss (lower is better) by -0.020 (-0.030 to "
-        "-0.010), compared with weight 0, each in the best of the same configurations. The task "
-        "was learned (mean error 0.040 on a scale of 0 to 1, 0.120 for the training mean, "
+        "-0.010), compared with weight 0, each in the best of its repeated configurations. The "
+        "task was learned (mean error 0.040 on a scale of 0 to 1, 0.120 for the training mean, "
         "R2 0.90). With 10 % of the images it was not learned."
     )
     unclear = task(0.8, -0.03, 0.2, True)
@@ -241,7 +241,7 @@ def test_words_and_units_come_from_the_task() -> None:
         "of the images predicts it no better than a constant (accuracy 45.0 %, 50.0 % for the most "
         "frequent class). Yet it hurt: in fine-tuning with 10 % of the images, at weight 0.3 it "
         "changed the log loss (lower is better) by +0.020 (+0.010 to +0.030), compared with weight "
-        "0, each in the best of the same configurations; --aux none leaves it out."
+        "0, each in the best of its repeated configurations; --aux none leaves it out."
     )
     # 30 % on test images of which 35 % are of one class; of the training images' class are 20 %.
     unsure = of_task(coat.task, 1 - 0.7 / 0.65, 0.3, 0.2)
@@ -252,8 +252,9 @@ def test_words_and_units_come_from_the_task() -> None:
         "(accuracy "
         "30.0 %, 35.0 % for the most frequent class). Yet it hurt: in fine-tuning with 10 % of the "
         "images, at weight 0.3 it changed the log loss (lower is better) by +0.020 (+0.010 to "
-        "+0.030), compared with weight 0, each in the best of the same configurations; --aux none "
-        "leaves it out. With 10 % of the images it is not shown to be learned, and yet hurt."
+        "+0.030), compared with weight 0, each in the best of its repeated configurations; "
+        "--aux none leaves it out. With 10 % of the images it is not shown to be learned, and yet "
+        "hurt."
     )
     early = no_auxiliary_effect(
         (0.0, 0.9), "finetune", 0.3, ["finetune"], age.task, unfinished=True

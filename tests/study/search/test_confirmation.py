@@ -163,20 +163,20 @@ def test_empty_cells_take_the_nearest_ratio_of_their_mode() -> None:
 
 
 @pytest.mark.parametrize(("given", "most"), [
-    # Two ratios: 3 repeats of freeze, 9 of finetune and of its control; 4 cells and two controls on
-    # 3 seeds; a winner.
-    ({}, 2 * (3 + 9 + 9) + 6 * 3 + 1), ({"mode": ["probe"]}, 2 * 3 + 1), ({"confirm": False}, 1),
+    # Two ratios: 3 repeats of freeze, 9 of finetune and 15 of its control; 4 cells and two controls
+    # on 3 seeds; a winner.
+    ({}, 2 * (3 + 9 + 15) + 6 * 3 + 1), ({"mode": ["probe"]}, 2 * 3 + 1), ({"confirm": False}, 1),
     # One configuration a cell: no choice, so no repeats.
     ({"trials": 4}, 6 * 3 + 1),
     # Two for each cell at the larger ratio, and one for each at the other.
     ({"trials": 6}, 2 + 2 * 3 + 6 * 3 + 1),
     # From 8 on a control has repeats.
-    ({"mode": ["finetune"], "trials": 15}, 2 * 9 + 9 + 4 * 3 + 1),
-    ({"mode": ["finetune"], "trials": 16}, 2 * 9 + 2 * 9 + 4 * 3 + 1),
+    ({"mode": ["finetune"], "trials": 15}, 2 * 9 + 15 + 4 * 3 + 1),
+    ({"mode": ["finetune"], "trials": 16}, 2 * 9 + 2 * 15 + 4 * 3 + 1),
     ({"aux_weight": (0.0,)}, 2 * (3 + 9) + 4 * 3 + 1),
     # All four may go to one cell, or two each to two.
     ({"design": "joint", "trials": 4}, 4 * 3 + 6 * 3 + 1),
-    ({"design": "joint"}, 2 * (3 + 9 + 9) + 6 * 3 + 1),
+    ({"design": "joint"}, 2 * (3 + 9 + 15) + 6 * 3 + 1),
 ])  # fmt: skip
 def test_most_trials_that_can_follow(given: dict[str, Any], most: int) -> None:
     assert max_confirm_trials(settings(**given)) == most
@@ -199,8 +199,9 @@ def test_no_more_trials_follow_than_that(tmp_path: Path, trials: int, design: st
 
 
 def test_most_are_needed_with_three_configurations_a_cell() -> None:
+    rates = [1e-3, 1.1e-3, 1.2e-3, 3e-3, 3e-4, 4e-3, 2e-4, 5e-3]
     records = [
-        search_record(4 * i + j, mode, ratio, 0.1 * i + 0.1, lr=1e-4 * (i + 1))
+        search_record(4 * i + j, mode, ratio, 0.1 * i + 0.1, lr=rates[i])
         for i in range(8)
         for j, (mode, ratio) in enumerate(
             (m, r) for m in ("freeze", "finetune") for r in (0.1, 0.4)

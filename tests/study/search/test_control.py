@@ -47,6 +47,24 @@ def test_control_of_a_tuned_network_is_tuned_alike() -> None:
     assert len(control) == given.confirm_seeds
 
 
+def test_control_may_have_a_much_higher_or_lower_learning_rate_than_the_task_asks_for() -> None:
+    rates = [1e-3, 1.1e-3, 1.2e-3, 2e-3, 4e-4, 3e-4, 2e-3, 5e-3, 1e-5]
+    records = [
+        search_record(i, "finetune", 0.1, 0.1 * (i + 1), lr=lr, aux_weight=0.9)
+        for i, lr in enumerate(rates)
+    ]
+    given = settings(mode=["finetune"], train_ratio=["0.1"], aux_weight=["0.9"])
+    run_stage(given, records)
+    run_stage(given, records)
+    # The three best, and the best one at a third of trial 0's rate at most, and at three times it.
+    repeats = plan(given, records)
+    assert {(p.kind, p.source, p.config.aux_weight) for p in repeats} == {
+        ("repeat", i, 0.0) for i in (0, 1, 2, 5, 7)
+    }
+    run_stage(given, records, {(5, REPEATED + i): 0.01 for i in range(3)}, default=0.5)
+    assert {p.source for p in plan(given, records) if p.kind == "control"} == {5}
+
+
 def two_networks(losses: dict[int, float]) -> tuple[Settings, list[TrialRecord]]:
     """Trials 0 and 2 are best by their repeats; those of the losses, on the fresh seeds."""
     records = [
