@@ -19,6 +19,11 @@ OWN_BEST = World({"freeze": 0.65, "finetune": 0.4}, NOISE)
 """Modes with equal optima, each at a learning rate of its own."""
 IDENTICAL = World({"freeze": 0.5, "finetune": 0.5}, NOISE)
 """Modes with the same curve, of which one is noisier."""
+CELL = Cell("finetune", 0.3)
+TASK_WANTS_MORE = World(
+    {"finetune": 0.7}, {"finetune": 0.15}, ratios=(0.3,), without={"finetune": 0.4}
+)
+"""A mode whose best learning rate is eight times as high with the auxiliary task."""
 
 
 @pytest.fixture(scope="module")
@@ -64,3 +69,17 @@ def test_the_best_single_score_would_prefer_the_noisier_mode(
     """The control: by the rule of version 0.1 the same studies fail."""
     wins = Counter(s.winner_by_minimum for s in identical)
     assert wins["finetune"] / len(identical) > 0.7
+
+
+def test_a_control_is_tuned_where_the_task_asks_for_another_learning_rate() -> None:
+    """At the rates of the best configurations with the task it would be at twice the regret."""
+    world, regrets = TASK_WANTS_MORE, []
+    for seed in range(100):
+        study = SimulatedStudy(world, world.settings(aux_weight=["0.5"]), seed)
+        chosen = study.choices.chosen[CELL].config.model_copy(update={"aux_weight": 0.0})
+        control = next(r.config for r in study.records if r.kind == "control")
+        losses = [world.log_loss(config) for config in (chosen, control)]
+        regrets.append([loss / world.least(CELL.train_ratio) - 1 for loss in losses])
+    same, own = (sum(each) / len(regrets) for each in zip(*regrets, strict=True))
+    assert own < 0.15
+    assert same > 1.6 * own

@@ -51,11 +51,14 @@ class World:
     """Share of an image's variance that all modes have in common: it is hard, or easy."""
     own: float = 0.0
     """Share that a mode has for itself on all its seeds; the rest is a seed's."""
+    without: Mapping[Mode, float] = field(default_factory=dict)
+    """Where the best learning rate lies at auxiliary weight 0, if that is elsewhere."""
 
     def log_loss(self, config: TrialConfig) -> float:
         """The true log loss of a configuration, over all seeds and images."""
         low, high = np.log(LR_RANGES[config.mode])
-        place = (np.log(config.lr or 1.0) - low) / (high - low) - self.best[config.mode]
+        best = self.best if config.aux_weight else {**self.best, **self.without}
+        place = (np.log(config.lr or 1.0) - low) / (high - low) - best[config.mode]
         return float(self.least(config.train_ratio) * np.exp(self.width * place**2))
 
     def least(self, ratio: float) -> float:
@@ -64,10 +67,9 @@ class World:
 
     def settings(self, **given: Any) -> Settings:
         """A study of it, by defaults: eight trials a cell, and five fresh seeds."""
-        return make_settings(
-            data="photos", mode=[*self.best], train_ratio=[*map(str, self.ratios)],
-            aux_weight=["0"], **given,
-        )  # fmt: skip
+        ratios = [*map(str, self.ratios)]
+        fixed = {"mode": [*self.best], "train_ratio": ratios, "aux_weight": ["0"]}
+        return make_settings(data="photos", **fixed | given)
 
 
 @dataclass
