@@ -242,9 +242,9 @@ def test_the_workers_that_a_study_starts_are_counted(monkeypatch: Patch) -> None
     assert limits_of(1100, monkeypatch, confirm=False, **many)[0] == []
     assert len(limits_of(1099, monkeypatch, confirm=False, **many)[0]) == 1
     assert limits_of(440, monkeypatch, jobs=3, **many)[0] == []
-    # At most 29 trials confirm: 100 + 250 + 29 * 30 = 1220.
-    assert limits_of(1220, monkeypatch, **many)[0] == []
-    assert len(limits_of(1219, monkeypatch, **many)[0]) == 1
+    # At most 35 trials confirm: 100 + 250 + 35 * 30 = 1400.
+    assert limits_of(1400, monkeypatch, **many)[0] == []
+    assert len(limits_of(1399, monkeypatch, **many)[0]) == 1
 
 
 def test_workers_that_may_not_be_needed_are_a_note(monkeypatch: Patch) -> None:
